@@ -1,0 +1,61 @@
+# `make` lists the targets. Everything happens in .venv, which the first run creates; a second run starts at once.
+
+VENV ?= .venv
+PYTHON ?= $(shell scripts/find-python)
+ARGS ?=
+PIP = $(VENV)/bin/python -m pip install -qq --retries 10 --disable-pip-version-check
+PYTEST = $(VENV)/bin/python -m pytest -n 2 $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## turn the standard library into a searchable index, and survive a kill on the way
+	@$(VENV)/bin/rowqueue demo $(ARGS)
+
+test: $(VENV)/.installed-dev ## run the tests on SQLite and on a private PostgreSQL (ARGS="-k word" chooses some)
+	@$(PYTEST)
+
+lint: $(VENV)/.installed-dev ## check style, types and layers
+	@echo "ruff check" && $(VENV)/bin/ruff check
+	@echo "ruff format" && $(VENV)/bin/ruff format --check
+	@echo "mypy" && $(VENV)/bin/mypy
+	@echo "pyright" && $(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+	@echo "lint-imports" && $(VENV)/bin/lint-imports
+
+format: $(VENV)/.installed-dev ## format the code and mend what ruff can mend
+	@$(VENV)/bin/ruff check --fix-only --quiet
+	@$(VENV)/bin/ruff format
+
+test-all: ## run the tests on every Python from 3.11 to 3.13 that is found
+	@failed=; for version in 3.11 3.12 3.13; do \
+	  if python=$$(scripts/find-python $$version); then \
+	    echo "== Python $$version"; \
+	    $(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON="$$python" || failed="$$failed $$version"; \
+	  else echo "== Python $$version: not found, skipped"; fi; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed on:$$failed"; exit 1; fi
+
+clean: ## remove the virtual environments, caches and what the demo left
+	@rm -rf .venv .venv-3.* build dist site .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -f *.db *.db-wal *.db-shm
+
+# Two stages: what the demo needs, then what tests and linters need. A stamp is older than pyproject.toml only when
+# something may have to be installed.
+$(VENV)/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo "no Python >= 3.11 with the venv module found; name one: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "installing rowqueue into $(VENV)"
+	@$(PIP) -e '.[rich]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing rowqueue and its development tools into $(VENV)"
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.installed
