@@ -1,0 +1,1 @@
+"""What the tests stand on: real databases, and waiting without sleeping."""
