@@ -20,6 +20,7 @@ from typing import IO
 
 import psycopg
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from tests.support.postgres import PostgresUnavailable, PrivatePostgres, find_binaries, make_server_directory
 
@@ -98,9 +99,7 @@ class Session:
         url = os.environ[ENVIRONMENT]
         try:
             return Server(url=url, version=_version(url), private=False)
-        except (
-            Exception
-        ) as problem:  # a bad URL, a refused connection, a wrong password: the tests fail with it
+        except (psycopg.Error, ArgumentError, ValueError) as problem:  # the tests fail with it
             return Server(problem=f"{ENVIRONMENT}: {problem}".strip(), private=False)
 
     def _keep(self) -> Server:
