@@ -1,0 +1,67 @@
+"""Checks of the names and numbers that come from outside, with messages that say what to write."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from rowqueue.core.errors import ConfigurationError
+
+NAME_LIMIT = 200
+TAGS_LIMIT = 50
+_PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
+
+
+def text(value: object, what: str, *, limit: int = NAME_LIMIT) -> str:
+    """A name: text that every database can hold, from 1 to ``limit`` characters.
+
+    Raises:
+        ConfigurationError: not text, empty, too long, or with a NUL or a lone surrogate in it.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{what} must be text, not {type(value).__name__}")
+    if not value or len(value) > limit:
+        raise ConfigurationError(f"{what} must have 1 to {limit} characters, not {len(value)}")
+    if value.isascii():
+        if "\x00" in value:
+            raise ConfigurationError(f"{what} has a NUL character in it, which PostgreSQL cannot store")
+    elif "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ConfigurationError(f"{what} has a NUL or a lone surrogate in it, which databases cannot store")
+    return value
+
+
+def prefix(value: str) -> str:
+    """A table prefix: lower-case letters, digits and underscores, at most 40.
+
+    Raises:
+        ConfigurationError: anything else, because it becomes part of table names.
+    """
+    if not isinstance(value, str) or not _PREFIX.match(value):
+        raise ConfigurationError(
+            f"the table prefix {value!r} must be lower-case letters, digits and '_', at most 40, no digit first"
+        )
+    return value
+
+
+def whole(value: object, what: str, least: int, most: int) -> int:
+    """A whole number within bounds.
+
+    Raises:
+        ConfigurationError: not an int, or out of bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigurationError(f"{what} must be a whole number from {least} to {most}, not {value!r}")
+    return value
+
+
+def instant(value: object, what: str) -> datetime:
+    """An aware datetime.
+
+    Raises:
+        ConfigurationError: not a datetime, or a naive one (nobody can know which zone it means).
+    """
+    if not isinstance(value, datetime):
+        raise ConfigurationError(f"{what} must be a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ConfigurationError(f"{what} is naive: give it a zone, datetime.now(timezone.utc) or .astimezone()")
+    return value

@@ -1,0 +1,72 @@
+"""Values to JSON text and back: identical after the round trip, or refused with a reason."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from rowqueue.core.errors import InvalidArguments, PayloadTooLarge
+
+PAYLOAD_LIMIT = 1024 * 1024
+DEPTH_LIMIT = 64
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
+
+
+def encode(value: Any, what: str, *, limit: int = PAYLOAD_LIMIT) -> str:
+    """Encode a value as JSON text.
+
+    Args:
+        value: dicts with text keys, lists, tuples, text, numbers, booleans and None.
+        what: its name in the message ("the arguments of mail.send"); the value is never shown.
+        limit: the longest text allowed (bytes of UTF-8).
+
+    Returns:
+        JSON text without spaces.
+
+    Raises:
+        InvalidArguments: NaN, infinity, bytes, lone surrogates, keys that are not text, other types.
+        PayloadTooLarge: longer than the limit.
+    """
+    _check(value, what, 0)
+    text = _encoder.encode(value)
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidArguments(
+            f"{what} hold a lone surrogate, which is no text: decode with errors='replace' first"
+        ) from None
+    if size > limit:
+        raise PayloadTooLarge(
+            f"{what} take {size:,} bytes, the limit is {limit:,}: store them elsewhere and pass their name"
+        )
+    return text
+
+
+def decode(text: str) -> Any:
+    """Decode what ``encode`` wrote."""
+    return json.loads(text)
+
+
+def _check(value: Any, what: str, depth: int) -> None:
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return
+    if kind is float:
+        if not math.isfinite(value):
+            raise InvalidArguments(f"{what} hold {value!r}, which JSON has no word for: pass None or text")
+        return
+    if depth >= DEPTH_LIMIT:
+        raise InvalidArguments(f"{what} are nested deeper than {DEPTH_LIMIT} levels")
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise InvalidArguments(f"{what} have a key of type {type(key).__name__}: JSON keys are text")
+            _check(item, what, depth + 1)
+    elif kind is list or kind is tuple:
+        for item in value:
+            _check(item, what, depth + 1)
+    else:
+        hint = "encode bytes as base64 text" if kind is bytes else "pass plain data, or annotate the parameter"
+        raise InvalidArguments(f"{what} hold a {kind.__name__}, which JSON cannot: {hint}")

@@ -1,0 +1,1 @@
+"""Every verb, written once: a generator that yields statements and returns a value."""

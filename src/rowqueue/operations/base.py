@@ -1,0 +1,59 @@
+"""What an operation is: steps that yield statements, and what they need from a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeAlias, TypeVar
+
+from rowqueue.core.errors import UniqueConflict
+from rowqueue.sql.compiled import Call, Rows
+from rowqueue.sql.statements.catalog import Statements
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[Call, Rows, T]
+
+
+class Access(Enum):
+    """What the runner opens around the steps on a connection of ours.
+
+    On a connection of the caller's, the caller's transaction is the transaction.
+    """
+
+    READ = "read"
+    """Statements that only read; they need not see one snapshot."""
+    WRITE = "write"
+    """One writing statement, and reads after it: each may commit by itself."""
+    TRANSACTION = "transaction"
+    """All or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """A verb with its arguments, ready to run any number of times.
+
+    Args:
+        steps: begins the generator for the statements of one driver.
+        access: what it needs around it.
+    """
+
+    steps: Callable[[Statements], Steps[T]]
+    access: Access
+
+
+def savepoint(call: Call, s: Statements) -> Steps[Rows]:
+    """Run one statement so that a unique conflict undoes it alone, not the transaction.
+
+    Raises:
+        UniqueConflict: after the statement was undone.
+    """
+    yield Call(s.plain("SAVEPOINT rowqueue"), {})
+    try:
+        rows = yield call
+    except UniqueConflict:
+        yield Call(s.plain("ROLLBACK TO SAVEPOINT rowqueue"), {})
+        yield Call(s.plain("RELEASE SAVEPOINT rowqueue"), {})
+        raise
+    yield Call(s.plain("RELEASE SAVEPOINT rowqueue"), {})
+    return rows

@@ -1,0 +1,129 @@
+"""claim, and extend what is claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from rowqueue.core import names
+from rowqueue.core.errors import ConfigurationError
+from rowqueue.core.states import State
+from rowqueue.core.values import Claim, Job, Outcome, Seconds, seconds_of
+from rowqueue.operations.answers import refused
+from rowqueue.operations.base import Access, Operation, Steps
+from rowqueue.operations.decode import job_of
+from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.compiled import Call, Statement
+from rowqueue.sql.statements import claim as sql
+from rowqueue.sql.statements.catalog import Statements
+
+Queues: TypeAlias = Mapping[str, int] | Sequence[str] | None
+Where: TypeAlias = Callable[[Any], Any]
+
+
+def claim(
+    settings: StoreSettings,
+    limit: int,
+    queues: Queues,
+    kinds: Sequence[str] | None,
+    where: Where | None,
+    lease: Seconds | None,
+    worker: str | None,
+) -> Operation[list[Claim]]:
+    """available → running, for up to ``limit`` jobs, in claim order.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
+    """
+    names.whole(limit, "limit", 1, 100_000)
+    slots = _slots(queues, limit)
+    values: dict[str, Any] = {
+        "duration": settings.lease_seconds if lease is None else seconds_of(lease, "lease", minimum=1.0),
+        "worker": None if worker is None else names.text(worker, "worker"),
+    }
+    return Operation(lambda s: _claim(s, limit, slots, kinds, where, values), Access.WRITE)
+
+
+def _slots(queues: Queues, limit: int) -> dict[str, int] | None:
+    if queues is None:
+        return None
+    if isinstance(queues, str):
+        raise ConfigurationError(f"queues must be a list or a mapping of names to slots: write [{queues!r}]")
+    wanted = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, limit)
+    checked = {names.text(name, "queue"): names.whole(slots, "slots", 0, 100_000) for name, slots in wanted.items()}
+    return {name: slots for name, slots in checked.items() if slots}
+
+
+def _claim(
+    s: Statements,
+    limit: int,
+    slots: dict[str, int] | None,
+    kinds: Sequence[str] | None,
+    where: Where | None,
+    values: dict[str, Any],
+) -> Steps[list[Claim]]:
+    if slots is None:
+        ready = yield s.call("claim_ready_queues")
+        slots = {row[0]: limit for row in ready}
+    if not slots:
+        return []
+    statement = _statement(s, kinds, where)
+    if kinds is not None:
+        values = {**values, "kinds": s.dialect.pack_list(list(kinds))}
+    if s.dialect.has_lateral:
+        wanted = {"queue": list(slots), "slots": list(slots.values())}
+        packed = s.dialect.pack_rows("wanted", wanted)
+        rows = yield Call(statement, {**values, **packed, "limit": limit})
+    else:
+        rows = []
+        for queue, free in slots.items():
+            free = min(free, limit - len(rows))
+            if free > 0:
+                rows += yield Call(statement, {**values, "queue": queue, "limit": free})
+    jobs = sorted(map(job_of, rows), key=_order)
+    return [Claim(job.id, job.lease, job) for job in jobs]
+
+
+def _statement(s: Statements, kinds: Sequence[str] | None, where: Where | None) -> Statement:
+    if where is None:
+        return s["claim" if kinds is None else "claim_kinds"]
+    condition = where(s.parts.job)
+    if not hasattr(condition, "compile"):
+        raise ConfigurationError(
+            f"where must return a SQLAlchemy condition over the table, not {type(condition).__name__}"
+        )
+    return s.compile("claim", sql.claim(s.parts, kinds=kinds is not None, where=condition))
+
+
+def _order(job: Job) -> tuple[Any, ...]:
+    return (job.priority, job.scheduled_at, job.id)
+
+
+def extend(settings: StoreSettings, claims: Sequence[Claim], lease: Seconds | None) -> Operation[list[Outcome]]:
+    """running → running: move ``leased_until`` of all of a worker's claims in one statement.
+
+    A row of ours that is locked is being finished by its own handler: it counts as alive.
+    """
+    duration = settings.lease_seconds if lease is None else seconds_of(lease, "lease", minimum=1.0)
+    return Operation(lambda s: _extend(s, claims, duration), Access.WRITE)
+
+
+def _extend(s: Statements, claims: Sequence[Claim], duration: float) -> Steps[list[Outcome]]:
+    if not claims:
+        return []
+    columns = {"id": [claim.key for claim in claims], "lease": [claim.lease for claim in claims]}
+    rows = yield s.call_rows("extend", "given", columns, duration=duration)
+    moved = {row[0]: row[1] is not None for row in rows}
+    answers = yield from refused(s, [claim for claim in claims if claim.key not in moved])
+    for claim in claims:
+        if claim.key in moved:
+            answers[claim.key, claim.lease] = Outcome(
+                claim.key, None, State.RUNNING, claim.lease, cancel_requested=moved[claim.key]
+            )
+    return [_alive(answers[claim.key, claim.lease]) for claim in claims]
+
+
+def _alive(outcome: Outcome) -> Outcome:
+    if outcome.reason == "wrong_state" and outcome.state is State.RUNNING:
+        return Outcome(outcome.key, None, outcome.state, outcome.lease, cancel_requested=outcome.cancel_requested)
+    return outcome

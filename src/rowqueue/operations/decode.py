@@ -1,0 +1,70 @@
+"""Rows to values."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from rowqueue.core import payload
+from rowqueue.core.states import State, states_of
+from rowqueue.core.values import AttemptError, Job, Progress
+from rowqueue.sql.compiled import Row
+
+_STATES = {state.value: state for state in State}
+
+
+def job_of(row: Row) -> Job:
+    """A row with the columns of ``Job``, in its order."""
+    (
+        id_, kind, queue, state, priority, args, scheduled_at, attempt, max_attempts, failures, lease,
+        leased_until, attempted_at, attempted_by, created_at, finalized_at, rescues, snoozes, timeout,
+        cancel_requested_at, unique_key, unique_states, tags, correlation_id, correlation_group, meta,
+        errors, progress, result,
+    ) = row  # fmt: skip
+    return Job(
+        id_,
+        kind,
+        queue,
+        _STATES[state],
+        priority,
+        payload.decode(args),
+        scheduled_at,
+        attempt,
+        max_attempts,
+        failures,
+        lease,
+        leased_until,
+        attempted_at,
+        attempted_by,
+        created_at,
+        finalized_at,
+        rescues,
+        snoozes,
+        timeout,
+        cancel_requested_at,
+        unique_key,
+        states_of(unique_states) if unique_states else frozenset(),
+        tuple(payload.decode(tags)) if tags else (),
+        correlation_id,
+        correlation_group,
+        payload.decode(meta) if meta else {},
+        errors_of(errors) if errors else (),
+        progress_of(progress) if progress else None,
+        payload.decode(result) if result is not None else None,
+    )
+
+
+def errors_of(text: str) -> tuple[AttemptError, ...]:
+    """The history of a job."""
+    return tuple(_error(entry) for entry in payload.decode(text))
+
+
+def _error(entry: dict[str, Any]) -> AttemptError:
+    at = datetime.fromisoformat(entry["at"])
+    return AttemptError(at, entry["attempt"], entry["lease"], entry["error"], entry.get("trace", ""))
+
+
+def progress_of(text: str) -> Progress:
+    """What a running job said last."""
+    entry = payload.decode(text)
+    return Progress(entry["fraction"], entry.get("message", ""))

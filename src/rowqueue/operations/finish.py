@@ -1,0 +1,127 @@
+"""A worker's verbs that end a claim, one statement for all jobs that end the same way."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rowqueue.core import payload
+from rowqueue.core.finish import ERROR_LIMIT, TRACE_LIMIT, Finish, storable
+from rowqueue.core.states import State, Verb
+from rowqueue.core.values import Claim, Outcome
+from rowqueue.operations.answers import refused, standing
+from rowqueue.operations.base import Access, Operation, Steps
+from rowqueue.sql.statements.catalog import Statements
+
+
+def finish(finishes: Sequence[Finish]) -> Operation[list[Outcome]]:
+    """Write a batch of endings, mixed as they come; answers in the order given."""
+    groups: dict[Verb, list[Finish]] = defaultdict(list)
+    for item in finishes:
+        groups[item.verb].append(item)
+    access = Access.WRITE if len(groups) <= 1 else Access.TRANSACTION
+    return Operation(lambda s: _finish(s, finishes, groups), access)
+
+
+def _finish(
+    s: Statements, finishes: Sequence[Finish], groups: Mapping[Verb, list[Finish]]
+) -> Steps[list[Outcome]]:
+    answers: dict[tuple[Any, int], Outcome] = {}
+    missing: list[Claim] = []
+    for verb in sorted(groups):
+        items = sorted(groups[verb], key=lambda item: item.claim.key)  # one lock order for all
+        rows = yield s.call_rows(verb.value, "given", _columns(verb, items))
+        states = dict(rows)
+        for item in items:
+            claim = item.claim
+            if claim.key in states:
+                state = State(states[claim.key])
+                answers[claim.key, claim.lease] = Outcome(claim.key, None, state, claim.lease)
+            else:
+                missing.append(claim)
+    if missing:
+        answers |= yield from refused(s, missing)
+    return [answers[item.claim.key, item.claim.lease] for item in finishes]
+
+
+def _columns(verb: Verb, items: list[Finish]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {
+        "id": [item.claim.key for item in items],
+        "lease": [item.claim.lease for item in items],
+    }
+    if verb is Verb.COMPLETE:
+        columns["result"] = [item.result for item in items]
+    if verb is Verb.FAIL:
+        columns["state"] = [(item.state or State.RETRYABLE).value for item in items]
+    if verb in {Verb.FAIL, Verb.SNOOZE}:
+        columns["delay"] = [float(item.delay) for item in items]
+    if verb is Verb.FAIL:
+        columns["error"] = [error_fragment(item.error or "failed", item.trace) for item in items]
+    if verb in {Verb.SKIP, Verb.CANCEL, Verb.DISCARD}:
+        columns["error"] = [None if item.error is None else error_fragment(item.error, item.trace) for item in items]
+    return columns
+
+
+def error_fragment(error: str, trace: str = "") -> str:
+    """The fields of an entry of ``errors`` that the worker knows, as JSON text without braces."""
+    fields = {"error": storable(error, ERROR_LIMIT)}
+    if trace:
+        fields["trace"] = storable(trace, TRACE_LIMIT)
+    return json.dumps(fields, ensure_ascii=False)[1:-1]
+
+
+def settled(claims: Sequence[Claim]) -> Operation[list[Outcome]]:
+    """How claims stand now, by reading (key, lease) again: the way to resolve a reply that was lost.
+
+    A row keeps the lease that finished it, so ``lost`` means that somebody else has it since.
+    """
+    return Operation(lambda s: _settled(s, claims), Access.READ)
+
+
+def _settled(s: Statements, claims: Sequence[Claim]) -> Steps[list[Outcome]]:
+    found = yield from standing(s, [claim.key for claim in claims])
+    answers = []
+    for claim in claims:
+        if claim.key not in found:
+            answers.append(Outcome(claim.key, "gone"))
+            continue
+        lease, state, cancel = found[claim.key]
+        reason = None if lease == claim.lease else "lost"
+        answers.append(Outcome(claim.key, reason, state, lease, cancel_requested=cancel))  # type: ignore[arg-type]
+    return answers
+
+
+def progress(claim: Claim, fraction: float, message: str) -> Operation[Outcome]:
+    """How far a running job is."""
+    text = json.dumps({"fraction": fraction, "message": storable(message, ERROR_LIMIT)}, ensure_ascii=False)
+    return Operation(lambda s: _guarded(s, claim, "progress", {"progress": text}), Access.WRITE)
+
+
+def update_log(claim: Claim, seq: int, entry: Any) -> Operation[Outcome]:
+    """A new text for an entry of the execution log."""
+    text = payload.encode(entry, "the log entry")
+    return Operation(lambda s: _guarded(s, claim, "update_log", {"seq": seq, "entry": text}), Access.WRITE)
+
+
+def _guarded(s: Statements, claim: Claim, name: str, values: dict[str, Any]) -> Steps[Outcome]:
+    rows = yield s.call(name, id=claim.key, lease=claim.lease, **values)
+    if rows:
+        return Outcome(claim.key, None, State.RUNNING, claim.lease)
+    answers = yield from refused(s, [claim])
+    return answers[claim.key, claim.lease]
+
+
+def add_log(claim: Claim, entry: Any) -> Operation[int | Outcome]:
+    """One more entry of the execution log; returns its number, or why it was refused."""
+    text = payload.encode(entry, "the log entry")
+
+    def steps(s: Statements) -> Steps[int | Outcome]:
+        rows = yield s.call("add_log", id=claim.key, lease=claim.lease, entry=text)
+        if rows:
+            return int(rows[0][0])
+        answers = yield from refused(s, [claim])
+        return answers[claim.key, claim.lease]
+
+    return Operation(steps, Access.WRITE)

@@ -1,0 +1,111 @@
+"""What any process does for all: promote, rescue, prune; and what workers say of themselves."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from rowqueue.core import names
+from rowqueue.core.errors import ConfigurationError
+from rowqueue.core.states import FINAL, State
+from rowqueue.core.values import Rescued, Seconds, seconds_of
+from rowqueue.operations.base import Access, Operation, Steps
+from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.statements.catalog import Statements
+
+_DAY = 86_400.0
+PRUNE_AGES: Mapping[State, float] = {
+    State.COMPLETED: _DAY,
+    State.SKIPPED: _DAY,
+    State.CANCELLED: _DAY,
+    State.DISCARDED: 14 * _DAY,
+}
+
+
+def promote_due(limit: int) -> Operation[dict[str, int]]:
+    """scheduled, retryable → available when due; how many, by queue."""
+    names.whole(limit, "limit", 1, 100_000)
+
+    def steps(s: Statements) -> Steps[dict[str, int]]:
+        rows = yield s.call("promote_due", limit=limit)
+        return dict(Counter(row[0] for row in rows))
+
+    return Operation(steps, Access.WRITE)
+
+
+def next_due() -> Operation[float | None]:
+    """Seconds until the next scheduled or retryable job is due; None where there is none."""
+
+    def steps(s: Statements) -> Steps[float | None]:
+        rows = yield s.call("next_due")
+        return float(rows[0][0]) if rows else None
+
+    return Operation(steps, Access.READ)
+
+
+def rescue(settings: StoreSettings, limit: int) -> Operation[list[Rescued]]:
+    """running with an expired lease → available, or discarded at max_rescues or max_attempts."""
+    names.whole(limit, "limit", 1, 100_000)
+
+    def steps(s: Statements) -> Steps[list[Rescued]]:
+        rows = yield s.call("rescue", limit=limit, max_rescues=settings.max_rescues)
+        return [Rescued(key, kind, queue, State(state), lease, by) for key, kind, queue, state, lease, by in rows]
+
+    return Operation(steps, Access.WRITE)
+
+
+def prune(ages: Mapping[State, Seconds] | None, queue: str | None, limit: int) -> Operation[int]:
+    """Delete final jobs that are older than their state's age; never a running row."""
+    by_age: dict[float, list[str]] = defaultdict(list)
+    for state, age in (PRUNE_AGES if ages is None else ages).items():
+        if State(state) not in FINAL:
+            raise ConfigurationError(f"only final jobs are pruned, and {state} is not: use {', '.join(sorted(FINAL))}")
+        by_age[seconds_of(age, f"the age of {state}")].append(State(state).value)
+    names.whole(limit, "limit", 1, 100_000)
+
+    def steps(s: Statements) -> Steps[int]:
+        count = 0
+        for age, states in sorted(by_age.items()):
+            packed = s.dialect.pack_list(states)
+            rows = yield s.call("prune", age=age, states=packed, queue=queue, limit=limit - count)
+            if rows:
+                yield s.call("delete_log", keys=s.dialect.pack_list([row[0] for row in rows]))
+            count += len(rows)
+            if count >= limit:
+                break
+        return count
+
+    return Operation(steps, Access.TRANSACTION)
+
+
+def heartbeat(worker: str, queues: Mapping[str, int], kinds: Sequence[str], idle: bool) -> Operation[None]:
+    """A worker says that it lives; the first time also which queues and kinds it has."""
+    name = names.text(worker, "worker")
+
+    def steps(s: Statements) -> Steps[None]:
+        rows = yield s.call("heartbeat", id=name, idle=idle)
+        if not rows:
+            packed = {"queues": json.dumps(dict(queues)), "kinds": json.dumps(sorted(kinds))}
+            yield s.call("heartbeat_add", id=name, idle=idle, **packed)
+            yield s.call("unclaimable_forget", kinds=s.dialect.pack_list(sorted(kinds)))
+
+    return Operation(steps, Access.TRANSACTION)
+
+
+def forget_worker(worker: str) -> Operation[None]:
+    """A worker that stopped in order."""
+
+    def steps(s: Statements) -> Steps[None]:
+        yield s.call("heartbeat_forget", id=worker)
+
+    return Operation(steps, Access.WRITE)
+
+
+def forget_silent_workers(silence: float) -> Operation[None]:
+    """Workers that were not heard of for so long (seconds)."""
+
+    def steps(s: Statements) -> Steps[None]:
+        yield s.call("heartbeat_prune", offset=-silence)
+
+    return Operation(steps, Access.WRITE)

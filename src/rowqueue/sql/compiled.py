@@ -1,0 +1,92 @@
+"""A statement compiled once: its text, what turns values into the driver's, and rows back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+Row: TypeAlias = tuple[Any, ...]
+Rows: TypeAlias = list[Row]
+Processor: TypeAlias = Callable[[Any], Any]
+
+
+class Statement:
+    """One SQL statement for one driver.
+
+    SQLAlchemy builds and compiles it; afterwards it runs on the driver's own cursor, which
+    saves 50 to 100 us of CPU for each call against a SQLAlchemy connection.
+
+    Args:
+        name: its verb, as ``rowqueue schema --statements`` prints it.
+        clause: what SQLAlchemy is to compile.
+        dialect: SQLAlchemy's dialect of the driver that will run it.
+    """
+
+    __slots__ = ("_defaults", "_names", "_processors", "_results", "name", "reads", "returns", "sql")
+
+    def __init__(self, name: str, clause: Any, dialect: sa.Dialect) -> None:
+        compiled = clause.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+        self.name = name
+        self.sql: str = str(compiled)
+        self.reads = isinstance(clause, sa.Select | sa.CompoundSelect)
+        columns = [column.type for column in getattr(clause, "exported_columns", ())]
+        self.returns = bool(columns)
+        self._defaults: dict[str, Any] = dict(compiled.params)
+        self._names: tuple[str, ...] | None = None
+        if compiled.positional:
+            self._names = tuple(compiled.positiontup)
+        self._processors = _processors(
+            {name: bind.type for name, bind in compiled.binds.items()},
+            lambda type_: type_.dialect_impl(dialect).bind_processor(dialect),
+        )
+        self._results = _processors(
+            dict(enumerate(columns)), lambda type_: _result_processor(type_, dialect)
+        )
+
+    def call(self, values: Mapping[str, Any]) -> Call:
+        """This statement with values."""
+        return Call(self, values)
+
+    def bind(self, values: Mapping[str, Any]) -> Any:
+        """The parameters as the driver wants them: a tuple, or a mapping."""
+        merged = {**self._defaults, **values}
+        for name, process in self._processors.items():
+            value = merged.get(name)
+            if value is not None:
+                merged[name] = process(value)
+        return merged if self._names is None else tuple([merged[name] for name in self._names])
+
+    def decode(self, rows: Iterable[Sequence[Any]]) -> Rows:
+        """Rows as Python values: aware datetimes, and JSON as its text."""
+        results = self._results
+        if not results:
+            return [tuple(row) for row in rows]
+        decoded = []
+        for row in rows:
+            values = list(row)
+            for index, process in results.items():
+                values[index] = process(values[index])
+            decoded.append(tuple(values))
+        return decoded
+
+
+def _result_processor(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Processor | None:
+    if isinstance(type_, sa.Numeric | sa.Float):  # floats come as floats; SQLAlchemy asks for a type code here
+        return None
+    return type_.dialect_impl(dialect).result_processor(dialect, None)
+
+
+def _processors(types: Mapping[Any, Any], of: Callable[[Any], Processor | None]) -> dict[Any, Processor]:
+    found = ((key, of(type_)) for key, type_ in types.items())
+    return {key: process for key, process in found if process is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One statement with its values: what an operation yields and a runner executes."""
+
+    statement: Statement
+    values: Mapping[str, Any]

@@ -1,0 +1,41 @@
+"""Versioned migrations: each one is a list of DDL statements for a dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
+
+from rowqueue.sql.tables import Tables
+
+Migration: TypeAlias = Callable[[Tables, sa.Dialect], Sequence[str]]
+
+
+def _create(tables: Tables, dialect: sa.Dialect) -> list[str]:
+    ddl: list[str] = []
+    if tables.metadata.schema is not None and dialect.name == "postgresql":
+        ddl.append(str(CreateSchema(tables.metadata.schema, if_not_exists=True).compile(dialect=dialect)))
+    for table in tables.metadata.sorted_tables:
+        ddl.append(str(CreateTable(table).compile(dialect=dialect)))
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in indexes]
+    return [statement.strip() for statement in ddl]
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _create}
+"""By the version that each one leads to."""
+
+CURRENT = max(MIGRATIONS)
+
+
+def ddl(tables: Tables, dialect: sa.Dialect, *, since: int = 0) -> list[str]:
+    """The DDL from a version to the current one.
+
+    Args:
+        tables: the tables under their prefix and schema.
+        dialect: SQLAlchemy's dialect to write for.
+        since: the version that is there; 0 where there is nothing yet.
+    """
+    return [statement for version in sorted(MIGRATIONS) if version > since for statement in MIGRATIONS[version](tables, dialect)]

@@ -1,0 +1,1 @@
+"""Every statement, one file for each part of a job's life; ``catalog`` compiles them by name."""

@@ -1,0 +1,121 @@
+"""All statements by name, compiled when first used and kept for the life of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+from rowqueue.sql.compiled import Call, Statement
+from rowqueue.sql.dialects import Dialect
+from rowqueue.sql.migrations import ddl
+from rowqueue.sql.statements import claim, enqueue, finish, operate, reading, upkeep
+from rowqueue.sql.statements._parts import Parts
+from rowqueue.sql.tables import Tables
+
+Builder: TypeAlias = Callable[[Parts], Any]
+
+BUILDERS: Mapping[str, Builder] = {
+    "enqueue": enqueue.enqueue,
+    "enqueue_many": enqueue.enqueue_many,
+    "enqueue_holders": enqueue.holders,
+    "promote_due": upkeep.promote_due,
+    "promote": operate.promote,
+    "next_due": upkeep.next_due,
+    "claim": claim.claim,
+    "claim_kinds": partial(claim.claim, kinds=True),
+    "claim_ready_queues": claim.ready_queues,
+    "extend": finish.extend,
+    "complete": finish.complete,
+    "fail": finish.fail,
+    "snooze": finish.snooze,
+    "release": finish.release,
+    "skip": finish.skip,
+    "skip_by_key": operate.skip_by_key,
+    "cancel": finish.cancel,
+    "cancel_by_key": operate.cancel_by_key,
+    "discard": finish.discard,
+    "discard_by_key": operate.discard_by_key,
+    "rescue": upkeep.rescue,
+    "retry": operate.retry,
+    "retry_rival": reading.rival,
+    "prune": upkeep.prune,
+    "delete": operate.delete,
+    "delete_log": operate.delete_log,
+    "progress": finish.progress,
+    "add_log": finish.add_log,
+    "update_log": finish.update_log,
+    "log": reading.log,
+    "standing": reading.standing,
+    "get": reading.get,
+    "list": partial(reading.page, chosen=reading.Filter()),
+    "stats": reading.counts,
+    "stats_unclaimable": reading.unclaimable,
+    "queues": reading.queues,
+    "pause": operate.pause,
+    "pause_add": operate.add_queue,
+    "resume": operate.resume,
+    "unclaimable": operate.count_unclaimable,
+    "unclaimable_add": operate.add_unclaimable,
+    "unclaimable_forget": operate.forget_kinds,
+    "heartbeat": operate.heartbeat,
+    "heartbeat_add": operate.add_worker,
+    "heartbeat_forget": operate.forget_worker,
+    "heartbeat_prune": operate.forget_silent_workers,
+    "workers": reading.workers,
+    "schema_present": reading.present,
+    "schema_version": reading.version,
+    "schema_record": reading.record_version,
+}
+
+
+class Statements:
+    """The statements of one store for one driver.
+
+    Args:
+        tables: the tables they are about.
+        dialect: what differs by database.
+        driver: SQLAlchemy's dialect of the driver that will run them.
+    """
+
+    def __init__(self, tables: Tables, dialect: Dialect, driver: sa.Dialect) -> None:
+        self.parts = Parts(tables, dialect)
+        self.dialect = dialect
+        self._driver = driver
+        self._compiled: dict[str, Statement] = {}
+
+    def __getitem__(self, name: str) -> Statement:
+        found = self._compiled.get(name)
+        if found is None:
+            found = self._compiled[name] = self.compile(name, BUILDERS[name](self.parts))
+        return found
+
+    def compile(self, name: str, clause: Any) -> Statement:
+        """Compile a statement of the caller's own, which is not kept."""
+        return Statement(name, clause, self._driver)
+
+    def plain(self, sql: str) -> Statement:
+        """A statement without parameters and without an answer, such as a savepoint."""
+        found = self._compiled.get(sql)
+        if found is None:
+            found = self._compiled[sql] = Statement(sql, sa.text(sql.replace(":", "\\:")), self._driver)
+        return found
+
+    def ddl(self, since: int) -> list[Statement]:
+        """What brings the tables from a version to the current one."""
+        return [self.plain(text) for text in ddl(self.parts.tables, self._driver, since=since)]
+
+    def migration_lock(self) -> Call | None:
+        """What keeps two processes from migrating at once, where the transaction alone does not."""
+        sql = self.dialect.migration_lock(self.parts.tables.job.fullname)
+        return None if sql is None else Call(self.compile("schema_lock", sql), {})
+
+    def call(self, name: str, /, **values: Any) -> Call:
+        """A statement with its values."""
+        return Call(self[name], values)
+
+    def call_rows(self, name: str, rows: str, columns: Mapping[str, list[Any]], /, **values: Any) -> Call:
+        """A statement over rows of parameters, with its other values."""
+        return Call(self[name], {**self.dialect.pack_rows(rows, columns), **values})

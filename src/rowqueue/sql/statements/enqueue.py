@@ -1,0 +1,78 @@
+"""enqueue: – → available, scheduled or pending."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from rowqueue.core.states import State
+from rowqueue.sql.dialects import Columns, param
+from rowqueue.sql.statements._parts import Parts
+from rowqueue.sql.tables import occupies
+from rowqueue.sql.types import Instant, JsonText
+
+_STORED: Columns = {
+    "kind": sa.Text(),
+    "queue": sa.Text(),
+    "priority": sa.SmallInteger(),
+    "args": JsonText(),
+    "max_attempts": sa.Integer(),
+    "timeout": sa.Double(),
+    "unique_key": sa.Text(),
+    "unique_states": sa.SmallInteger(),
+    "tags": JsonText(),
+    "correlation_id": sa.Text(),
+    "correlation_group": sa.Text(),
+    "meta": JsonText(),
+}
+"""What is stored as it is given."""
+
+GIVEN: Columns = {
+    **{name: sa.Text() if isinstance(type_, JsonText) else type_ for name, type_ in _STORED.items()},
+    "pending": sa.Boolean(),
+    "at": Instant(),
+    "delay": sa.Double(),
+}
+"""What an enqueue binds, in order."""
+
+RETURNED = ("id", "state", "scheduled_at", "created_at", "unique_key")
+
+
+def _decided(parts: Parts, pending: Any, at: Any, delay: Any) -> dict[str, Any]:
+    """The columns that the database decides, because it has the clock."""
+    now = parts.now()
+    due = sa.func.coalesce(at, parts.dialect.later(delay), now)
+    state = sa.case(
+        (pending, parts.state(State.PENDING)),
+        (due > now, parts.state(State.SCHEDULED)),
+        else_=parts.state(State.AVAILABLE),
+    )
+    return {"state": state, "scheduled_at": due, "created_at": now}
+
+
+def enqueue(parts: Parts) -> Any:
+    """One job; no row comes back where its unique key is taken."""
+    values: dict[str, Any] = {name: param(name, type_) for name, type_ in _STORED.items()}
+    decided = _decided(parts, *(param(name, GIVEN[name]) for name in ("pending", "at", "delay")))
+    insert = parts.dialect.insert_new(parts.job).values(**values, **decided)
+    return insert.returning(*(parts.job.c[name] for name in RETURNED))
+
+
+def enqueue_many(parts: Parts) -> Any:
+    """Many jobs in one statement, numbered in the order given."""
+    given = parts.rows(GIVEN)
+    columns = {
+        name: sa.cast(given.c[name], JsonText()) if isinstance(type_, JsonText) else given.c[name]
+        for name, type_ in _STORED.items()
+    }
+    columns |= _decided(parts, given.c.pending, given.c.at, given.c.delay)
+    source = sa.select(*columns.values()).order_by(given.c.ordinal)
+    insert = parts.dialect.insert_new(parts.job).from_select(list(columns), source, include_defaults=False)
+    return insert.returning(*(parts.job.c[name] for name in RETURNED))
+
+
+def holders(parts: Parts) -> Any:
+    """The rows that hold these unique keys."""
+    among = parts.dialect.among(parts.job.c.unique_key, "keys", sa.Text())
+    return sa.select(*parts.columns()).where(among, occupies(parts.job))

@@ -1,0 +1,113 @@
+"""What is only read: one job, pages of jobs, counts, logs, how a row stands."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from rowqueue.core.states import State
+from rowqueue.sql.dialects import param
+from rowqueue.sql.statements._parts import Parts
+from rowqueue.sql.tables import is_in, occupies
+
+
+def get(parts: Parts) -> Any:
+    """One job by its key."""
+    return sa.select(*parts.columns()).where(parts.job.c.id == param("id", sa.BigInteger()))
+
+
+def standing(parts: Parts) -> Any:
+    """How rows stand now: what a refused verb needs for its answer."""
+    c = parts.job.c
+    return sa.select(c.id, c.lease, c.state, c.cancel_requested_at.is_not(None)).where(
+        parts.dialect.among(c.id, "keys", sa.BigInteger())
+    )
+
+
+def rival(parts: Parts) -> Any:
+    """The unfinished job that holds the unique key of another."""
+    mine, other = parts.job.alias("mine"), parts.job
+    wanted = sa.select(mine.c.unique_key).where(mine.c.id == param("id", sa.BigInteger()))
+    return sa.select(other.c.id).where(
+        other.c.unique_key == wanted.scalar_subquery(), occupies(other), other.c.id != param("id", sa.BigInteger())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which conditions a listing has; the values are bound under the same names."""
+
+    queue: bool = False
+    kind: bool = False
+    states: Collection[State] = ()
+    tags: int = 0
+    correlation_id: bool = False
+    correlation_group: bool = False
+    newest_first: bool = False
+
+
+def page(parts: Parts, chosen: Filter) -> Any:
+    """One page by key: ``after`` is the last key of the page before."""
+    c = parts.job.c
+    after = param("after", sa.BigInteger())
+    beyond = c.id < after if chosen.newest_first else c.id > after
+    select = sa.select(*parts.columns()).where(sa.or_(after.is_(None), beyond))
+    for name in ("queue", "kind", "correlation_id", "correlation_group"):
+        if getattr(chosen, name):
+            select = select.where(c[name] == param(name, sa.Text()))
+    if chosen.states:
+        select = select.where(is_in(parts.job, *chosen.states))
+    for index in range(chosen.tags):
+        select = select.where(parts.dialect.has_member(c.tags, param(f"tag_{index}", sa.Text())))
+    order = c.id.desc() if chosen.newest_first else c.id
+    return select.order_by(order).limit(param("limit", sa.Integer()))
+
+
+def counts(parts: Parts) -> Any:
+    """Jobs by queue and state, and the longest wait of those that are ready (seconds)."""
+    c = parts.job.c
+    waiting = sa.case((is_in(parts.job, State.AVAILABLE), c.scheduled_at))
+    oldest = -parts.dialect.seconds_until(sa.func.min(waiting))
+    return sa.select(c.queue, c.state, sa.func.count(), oldest).group_by(c.queue, c.state)
+
+
+def queues(parts: Parts) -> Any:
+    """Queues that were paused or have settings."""
+    return sa.select(*parts.tables.queue.c).order_by(parts.tables.queue.c.name)
+
+
+def unclaimable(parts: Parts) -> Any:
+    """Kinds that workers met and did not know."""
+    return sa.select(*parts.tables.kind.c).order_by(parts.tables.kind.c.name)
+
+
+def workers(parts: Parts) -> Any:
+    """Workers, and how long ago each was heard of (seconds)."""
+    table = parts.tables.worker
+    silent = -parts.dialect.seconds_until(table.c.seen_at)
+    return sa.select(*table.c, silent).order_by(table.c.id)
+
+
+def log(parts: Parts) -> Any:
+    """The execution log of one job."""
+    table = parts.tables.log
+    columns = (table.c.job_id, table.c.lease, table.c.seq, table.c.at, table.c.entry)
+    return sa.select(*columns).where(table.c.job_id == param("id", sa.BigInteger())).order_by(table.c.seq)
+
+
+def version(parts: Parts) -> Any:
+    """The schema's version."""
+    return sa.select(sa.func.max(parts.tables.version.c.version))
+
+
+def present(parts: Parts) -> Any:
+    """Whether a table is there."""
+    return parts.dialect.table_present(param("schema", sa.Text()), param("table", sa.Text()))
+
+
+def record_version(parts: Parts) -> Any:
+    """The schema is at a version now."""
+    return sa.insert(parts.tables.version).values(version=param("version", sa.Integer()), applied_at=parts.now())

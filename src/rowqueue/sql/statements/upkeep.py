@@ -1,0 +1,91 @@
+"""What any process does for all: promote what is due, rescue what was left, prune what is old."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from rowqueue.core.states import FINAL, State
+from rowqueue.sql.dialects import const, param
+from rowqueue.sql.statements._parts import Parts
+from rowqueue.sql.tables import is_in
+
+_LIMIT = param("limit", sa.Integer())
+
+
+def promote_due(parts: Parts) -> Any:
+    """scheduled, retryable → available when due; returns the queues."""
+    due = parts.job.alias("due")
+    picked = (
+        sa.select(due.c.id)
+        .where(is_in(due, State.SCHEDULED, State.RETRYABLE), due.c.scheduled_at <= parts.now())
+        .order_by(due.c.scheduled_at, due.c.id)
+        .limit(_LIMIT)
+    )
+    update = parts.update({"state": parts.state(State.AVAILABLE)})
+    return update.where(parts.is_one_of(due, picked)).returning(parts.job.c.queue)
+
+
+def next_due(parts: Parts) -> Any:
+    """Seconds until the next scheduled or retryable job is due."""
+    c = parts.job.c
+    first = (
+        sa.select(c.scheduled_at)
+        .where(is_in(parts.job, State.SCHEDULED, State.RETRYABLE))
+        .order_by(c.scheduled_at, c.id)
+        .limit(const(1))
+        .subquery("first")
+    )
+    return sa.select(parts.dialect.seconds_until(first.c.scheduled_at))
+
+
+def rescue(parts: Parts) -> Any:
+    """running with an expired lease → available, or discarded at its limit; locked rows are alive."""
+    c = parts.job.c
+    left = parts.job.alias("left_behind")
+    picked = (
+        sa.select(left.c.id)
+        .where(left.c.leased_until < parts.now(), is_in(left, State.RUNNING))
+        .order_by(left.c.leased_until)
+        .limit(_LIMIT)
+    )
+    spent = sa.or_(c.rescues + const(1) >= param("max_rescues", sa.Integer()), c.attempt >= c.max_attempts)
+    target = parts.unless_cancelled(
+        sa.case((spent, parts.state(State.DISCARDED)), else_=parts.state(State.AVAILABLE))
+    )
+    said = const("the lease ran out: ", sa.Text()).concat(sa.func.coalesce(c.attempted_by, const("?", sa.Text())))
+    said = said.concat(const(" stopped renewing it", sa.Text()))
+    cause = const('"error":', sa.Text()).concat(parts.dialect.quote_json(said))
+    update = parts.update(
+        {
+            "state": target,
+            "lease": c.lease + const(1),
+            "leased_until": sa.null(),
+            "finalized_at": parts.when_final(target),
+            "rescues": c.rescues + const(1),
+            "errors": parts.with_error(cause),
+        }
+    )
+    return update.where(parts.is_one_of(left, picked)).returning(
+        c.id, c.kind, c.queue, c.state, c.lease, c.attempted_by
+    )
+
+
+def prune(parts: Parts) -> Any:
+    """Final for longer than an age → gone; returns the keys."""
+    old = parts.job.alias("old")
+    among_states = parts.dialect.among(old.c.state, "states", sa.Text())
+    queue = param("queue", sa.Text())
+    picked = (
+        sa.select(old.c.id)
+        .where(
+            old.c.finalized_at < parts.dialect.later(-param("age", sa.Double())),
+            is_in(old, *FINAL),
+            among_states,
+            sa.or_(queue.is_(None), old.c.queue == queue),
+        )
+        .order_by(old.c.finalized_at)
+        .limit(_LIMIT)
+    )
+    return sa.delete(parts.job).where(parts.is_one_of(old, picked)).returning(parts.job.c.id)

@@ -1,0 +1,84 @@
+"""What both stores share: the settings, the tables, the compiled statements, and their text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rowqueue.core.errors import ConfigurationError
+from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.dialects import dialect_of
+from rowqueue.sql.migrations import ddl
+from rowqueue.sql.statements.catalog import BUILDERS, Statements
+from rowqueue.sql.tables import tables
+from rowqueue.store.borrowed import AsyncBoundStore, BoundStore, adopt
+from rowqueue.store.database import Database, driver_dialect
+
+_FLAVOURS = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite+pysqlite"}
+
+
+class StoreBase:
+    """The part of a store that needs no database.
+
+    Args:
+        database: a URL, an Engine, an AsyncEngine, or a ``Database``.
+        settings: the checked settings.
+    """
+
+    def __init__(self, database: Database, settings: StoreSettings) -> None:
+        self.database = database
+        self.settings = settings
+        self.tables = tables(settings.prefix, settings.schema)
+        self._flavours: dict[str, Statements] = {}
+        self._statements = self._statements_for(database.url.drivername)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.database.url.render_as_string(hide_password=True)!r})"
+
+    @property
+    def jobs(self) -> Any:
+        """The job table, for conditions of your own (``claim(where=...)``)."""
+        return self.tables.job
+
+    def on(self, connection: Any) -> BoundStore | AsyncBoundStore:
+        """The verbs in the transaction of a connection of yours.
+
+        Args:
+            connection: a SQLAlchemy Session, Connection, AsyncSession or AsyncConnection, or a
+                connection of psycopg (sync, async), asyncpg or sqlite3.
+
+        Returns:
+            A ``BoundStore`` for a sync connection; an ``AsyncBoundStore``, awaited, for an async one.
+
+        Raises:
+            ConfigurationError: not such a connection, or to another kind of database.
+        """
+        wrapped, is_async = adopt(connection, self.database.name, self._statements_for)
+        return AsyncBoundStore(wrapped, self.settings) if is_async else BoundStore(wrapped, self.settings)
+
+    def ddl(self, dialect: str | None = None) -> str:
+        """The SQL that creates the tables, for a DBA or a migration tool.
+
+        Args:
+            dialect: sqlite or postgresql; None is this store's own.
+        """
+        statements = ddl(self.tables, driver_dialect(_flavour(dialect, self.database.name)))
+        return ";\n\n".join(statements) + ";\n"
+
+    def statements(self, dialect: str | None = None) -> list[tuple[str, str]]:
+        """Every statement with its name, as it is sent to the database."""
+        catalog = self._statements_for(_flavour(dialect, self.database.name))
+        return [(name, catalog[name].sql) for name in BUILDERS]
+
+    def _statements_for(self, drivername: str) -> Statements:
+        found = self._flavours.get(drivername)
+        if found is None:
+            driver = driver_dialect(drivername)
+            found = self._flavours[drivername] = Statements(self.tables, dialect_of(driver.name), driver)
+        return found
+
+
+def _flavour(dialect: str | None, own: str) -> str:
+    name = dialect or own
+    if name not in _FLAVOURS:
+        raise ConfigurationError(f"no such dialect: {name!r}; there are {', '.join(sorted(_FLAVOURS))}")
+    return _FLAVOURS[name]

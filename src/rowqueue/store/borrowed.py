@@ -1,0 +1,151 @@
+"""Connections of the caller's: which driver one is, and the verbs that make sense in its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from rowqueue.core import payload
+from rowqueue.core.errors import ConfigurationError
+from rowqueue.core.finish import Finish
+from rowqueue.core.states import Verb
+from rowqueue.core.values import Claim, Enqueued, Json, NewJob, Outcome
+from rowqueue.operations import enqueue, finish
+from rowqueue.operations.base import Operation
+from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.statements.catalog import Statements
+from rowqueue.store.runner import AsyncConnection, Connection, run, run_async
+
+T = TypeVar("T")
+
+
+class BoundStore:
+    """The store's verbs in the transaction of a sync connection of the caller's.
+
+    Nothing is committed, rolled back or tried again here: that is the caller's.
+    """
+
+    def __init__(self, connection: Connection, settings: StoreSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+
+    def enqueue(self, job: NewJob) -> Enqueued:
+        """Enqueue a job that exists exactly when the caller's transaction commits."""
+        return self.enqueue_many([job])[0]
+
+    def enqueue_many(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        """Enqueue jobs, all in the caller's transaction; answers in the order given."""
+        return run(enqueue.enqueue(jobs, self._settings), self._connection)
+
+    def complete(self, claim: Claim, result: Json = None) -> Outcome:
+        """Complete a claim in the caller's transaction; not done means: roll back."""
+        return run(completion(claim, result, self._settings), self._connection)[0]
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run any operation in the caller's transaction."""
+        return run(operation, self._connection)
+
+
+class AsyncBoundStore:
+    """The same, awaited."""
+
+    def __init__(self, connection: AsyncConnection, settings: StoreSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+
+    async def enqueue(self, job: NewJob) -> Enqueued:
+        """Enqueue a job that exists exactly when the caller's transaction commits."""
+        return (await self.enqueue_many([job]))[0]
+
+    async def enqueue_many(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        """Enqueue jobs, all in the caller's transaction; answers in the order given."""
+        return await run_async(enqueue.enqueue(jobs, self._settings), self._connection)
+
+    async def complete(self, claim: Claim, result: Json = None) -> Outcome:
+        """Complete a claim in the caller's transaction; not done means: roll back."""
+        return (await run_async(completion(claim, result, self._settings), self._connection))[0]
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Run any operation in the caller's transaction."""
+        return await run_async(operation, self._connection)
+
+
+def completion(claim: Claim, result: Json, settings: StoreSettings) -> Operation[list[Outcome]]:
+    """The operation that completes one claim."""
+    text = None if result is None else payload.encode(result, "the result", limit=settings.payload_limit)
+    return finish.finish([Finish(claim, Verb.COMPLETE, result=text)])
+
+
+class AsyncSession:
+    """A SQLAlchemy AsyncSession: its connection is known only once it is awaited for."""
+
+    def __init__(self, session: Any, statements_for: Callable[[str], Statements]) -> None:
+        self._session = session
+        self._statements_for = statements_for
+        self.statements = statements_for(session.get_bind().url.drivername)
+
+    async def execute(self, call: Any) -> Any:
+        """Run one statement on the session's connection, which begins its transaction."""
+        from rowqueue.store.drivers.sqlalchemy import AsyncSQLAlchemyConnection
+
+        connection = await self._session.connection()
+        return await AsyncSQLAlchemyConnection(connection, self.statements).execute(call)
+
+
+def adopt(connection: Any, name: str, statements_for: Callable[[str], Statements]) -> tuple[Any, bool]:
+    """Wrap a connection of the caller's.
+
+    Args:
+        connection: a SQLAlchemy Session, Connection, AsyncSession or AsyncConnection, or one of
+            psycopg's (sync or async), asyncpg's or sqlite3's.
+        name: the store's database.
+        statements_for: the store's statements by SQLAlchemy driver name.
+
+    Returns:
+        The wrapper, and whether it is awaited.
+
+    Raises:
+        ConfigurationError: not a connection that rowqueue knows, or to another kind of database.
+    """
+    wrapped, is_async = _adopt(connection, statements_for)
+    if wrapped.statements.dialect.name != name:
+        raise ConfigurationError(
+            f"that connection is to {wrapped.statements.dialect.name}, but this store's database is {name}"
+        )
+    return wrapped, is_async
+
+
+def _adopt(connection: Any, statements_for: Callable[[str], Statements]) -> tuple[Any, bool]:
+    from rowqueue.store.drivers import sqlalchemy as through
+
+    bases = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(connection).__mro__}
+    if "sqlalchemy.scoped_session" in bases or "sqlalchemy.async_scoped_session" in bases:
+        return _adopt(connection(), statements_for)
+    if "sqlalchemy.AsyncSession" in bases:
+        return AsyncSession(connection, statements_for), True
+    if "sqlalchemy.AsyncConnection" in bases:
+        statements = statements_for(connection.engine.url.drivername)
+        return through.AsyncSQLAlchemyConnection(connection, statements), True
+    if "sqlalchemy.Session" in bases:
+        connection = connection.connection()
+        return through.SQLAlchemyConnection(connection, statements_for(connection.engine.url.drivername)), False
+    if "sqlalchemy.Connection" in bases:
+        return through.SQLAlchemyConnection(connection, statements_for(connection.engine.url.drivername)), False
+    if "sqlite3.Connection" in bases:
+        from rowqueue.store.drivers.sqlite import SQLiteConnection
+
+        return SQLiteConnection(connection, statements_for("sqlite+pysqlite")), False
+    if "psycopg.Connection" in bases or "psycopg.AsyncConnection" in bases:
+        from rowqueue.store.drivers.psycopg import AsyncPsycopgConnection, PsycopgConnection
+
+        is_async = "psycopg.AsyncConnection" in bases
+        make = AsyncPsycopgConnection if is_async else PsycopgConnection
+        return make(connection, statements_for("postgresql+psycopg")), is_async
+    if "asyncpg.Connection" in bases or "asyncpg.PoolConnectionProxy" in bases:
+        from rowqueue.store.drivers.asyncpg import AsyncpgConnection
+
+        return AsyncpgConnection(connection, statements_for("postgresql+asyncpg")), True
+    raise ConfigurationError(
+        f"on() takes a SQLAlchemy Session or Connection (sync or async), or a connection of psycopg, asyncpg or "
+        f"sqlite3, not {type(connection).__module__}.{type(connection).__name__}"
+    )

@@ -1,0 +1,193 @@
+"""Which database, and how a connection to it is opened."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, Engine, make_url
+
+from rowqueue.core.errors import ConfigurationError, DatabaseUnavailable
+from rowqueue.sql.dialects import Dialect, dialect_of
+from rowqueue.sql.statements.catalog import Statements
+from rowqueue.sql.tables import Tables
+
+_SYNCHRONOUS = ("FULL", "NORMAL", "EXTRA")
+_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite+pysqlite"}
+
+
+class Database:
+    """A database: its dialect, and connections of rowqueue's own to it.
+
+    Args:
+        source: a URL, or a SQLAlchemy Engine or AsyncEngine.
+        synchronous: SQLite only: FULL, NORMAL or EXTRA.
+        prepared: PostgreSQL only: False behind a pooler that cannot keep prepared statements.
+
+    Raises:
+        ConfigurationError: the URL is wrong, its driver is missing, or rowqueue does not know the database.
+    """
+
+    def __init__(self, source: str | URL | Engine | Any, *, synchronous: str = "FULL", prepared: bool = True) -> None:
+        if synchronous not in _SYNCHRONOUS:
+            raise ConfigurationError(f"synchronous must be one of {', '.join(_SYNCHRONOUS)}, not {synchronous!r}")
+        self.engine: Engine | None = source if isinstance(source, Engine) else None
+        self.url = _url(source)
+        self.synchronous = synchronous
+        self.prepared = prepared
+        self.dialect: Dialect = dialect_of(self.url.get_backend_name())
+        self._check()
+
+    @property
+    def name(self) -> str:
+        """sqlite or postgresql."""
+        return self.dialect.name
+
+    @property
+    def native_async(self) -> bool:
+        """Async connections of the driver's own; where False, an operation takes one thread hop.
+
+        An Engine of the caller's may open its connections in ways that a URL does not tell, so it
+        is always used, by a thread.
+        """
+        return self.name == "postgresql" and self.engine is None
+
+    def statements(self, tables: Tables, flavour: str | None = None) -> Statements:
+        """The statements over tables, for a driver (by default rowqueue's own for this database)."""
+        return Statements(tables, self.dialect, driver_dialect(flavour or self.url.drivername))
+
+    def connect(self) -> Any:
+        """Open a raw connection of the driver's, in autocommit.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached.
+        """
+        if self.name == "sqlite":
+            return self._connect_sqlite()
+        import psycopg
+
+        from rowqueue.store.drivers.psycopg import translate
+
+        try:
+            if self.engine is not None:
+                raw = self._detached()
+                raw.autocommit = True
+            else:
+                args, options = self._connect_arguments()
+                raw = psycopg.connect(*args, autocommit=True, **options)
+        except psycopg.Error as error:
+            raise translate(error) from None
+        raw.prepare_threshold = 5 if self.prepared else None
+        return raw
+
+    async def connect_async(self) -> Any:
+        """``connect``, awaited (PostgreSQL only)."""
+        import psycopg
+
+        from rowqueue.store.drivers.psycopg import translate
+
+        args, options = self._connect_arguments()
+        try:
+            raw = await psycopg.AsyncConnection.connect(*args, autocommit=True, **options)
+        except psycopg.Error as error:
+            raise translate(error) from None
+        raw.prepare_threshold = 5 if self.prepared else None
+        return raw
+
+    def _connect_arguments(self) -> tuple[Any, dict[str, Any]]:
+        args, options = driver_dialect(self.url.drivername).create_connect_args(self.url)
+        return args, dict(options)
+
+    def _detached(self) -> Any:
+        assert self.engine is not None
+        try:
+            fairy = self.engine.raw_connection()
+        except exc.DBAPIError as error:
+            raise DatabaseUnavailable(f"the engine could not connect ({type(error.orig).__name__})") from None
+        raw = fairy.driver_connection
+        fairy.detach()
+        return raw
+
+    def _connect_sqlite(self) -> sqlite3.Connection:
+        from rowqueue.store.drivers.sqlite import prepare, translate
+
+        try:
+            if self.engine is not None:
+                raw = self._detached()
+            else:
+                raw = sqlite3.connect(
+                    self.url.database or "", check_same_thread=False, uri=(self.url.database or "").startswith("file:")
+                )
+        except sqlite3.Error as error:
+            raise translate(error) from None
+        prepare(raw, synchronous=self.synchronous)
+        return raw  # type: ignore[no-any-return]
+
+    def _check(self) -> None:
+        if self.name == "sqlite" and self.url.database in {None, "", ":memory:"}:
+            raise ConfigurationError(
+                "an SQLite database in memory cannot be shared between threads and processes: name a file, sqlite:///jobs.db"
+            )
+        try:
+            driver_dialect(self.url.drivername).import_dbapi()
+        except ImportError as error:
+            raise ConfigurationError(
+                f"the driver for {self.name} is not installed ({error.name}): pip install 'rowqueue[postgres]'"
+            ) from None
+
+
+def driver_dialect(drivername: str) -> Any:
+    """SQLAlchemy's dialect object of a driver, which compiles for its parameter style."""
+    return URL.create(drivername).get_dialect()()
+
+
+def _url(source: str | URL | Engine | Any) -> URL:
+    if isinstance(source, Engine):
+        url = source.url
+    elif isinstance(getattr(source, "sync_engine", None), Engine):
+        url = source.sync_engine.url
+    elif isinstance(source, str | URL):
+        url = _parse(source)
+    else:
+        raise ConfigurationError(
+            f"the database must be a URL or a SQLAlchemy Engine or AsyncEngine, not {type(source).__name__}"
+        )
+    backend = url.get_backend_name()
+    if backend not in _DRIVERS:
+        raise ConfigurationError(f"rowqueue does not know {backend!r} databases: use {_EXAMPLES}")
+    if isinstance(source, Engine):
+        if url.get_driver_name() not in {"psycopg", "pysqlite"}:
+            raise ConfigurationError(
+                f"an Engine on {url.get_driver_name()} cannot be used: create it with {_DRIVERS[backend]}://, or pass the URL"
+            )
+        return url
+    return url.set(drivername=_DRIVERS[backend])
+
+
+_EXAMPLES = "sqlite:///jobs.db or postgresql://user@host/database"
+
+
+def _parse(source: str | URL) -> URL:
+    if isinstance(source, URL):
+        return source
+    try:
+        url = make_url(_several_hosts(source))
+        url.get_backend_name()
+    except (exc.ArgumentError, ValueError):
+        raise ConfigurationError(f"that is no database URL: write {_EXAMPLES}") from None
+    return url
+
+
+def _several_hosts(source: str) -> str:
+    """libpq's ``//user@one:1,two:2/name`` in the form that SQLAlchemy knows, ``?host=one:1&host=two:2``."""
+    match = re.match(r"(?P<head>postgres(?:ql)?(?:\+\w+)?://(?:[^@/]*@)?)(?P<hosts>[^/?@]*,[^/?@]*)(?P<rest>.*)\Z", source)
+    if match is None:
+        return source
+    path, _, query = match["rest"].partition("?")
+    hosts = "&".join(f"host={quote(host, safe=':')}" for host in match["hosts"].split(","))
+    return f"{match['head']}{path}?{hosts}{'&' + query if query else ''}"
+
+

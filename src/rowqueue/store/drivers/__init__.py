@@ -1,0 +1,1 @@
+"""One module for each driver: how it runs a statement, and what its errors mean."""

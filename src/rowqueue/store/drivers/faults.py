@@ -1,0 +1,68 @@
+"""What databases' errors mean, by the codes that they document."""
+
+from __future__ import annotations
+
+from rowqueue.core import errors
+
+_REMEDY = (
+    "the database ended this transaction (deadlock or serialization failure): run it again from its start; "
+    "rowqueue repeats its own transactions, but not one of yours"
+)
+
+
+def from_sqlstate(state: str | None, name: str, said: str) -> errors.StoreError:
+    """A PostgreSQL error as one of ours.
+
+    Args:
+        state: SQLSTATE; None where the connection broke.
+        name: the driver's name for the error.
+        said: the server's primary message, which has no row values in it.
+    """
+    match state:
+        case None:
+            return errors.DatabaseUnavailable(f"the connection to PostgreSQL was lost or refused ({name})")
+        case "40P01" | "40001":
+            return errors.TransactionConflict(_REMEDY)
+        case "55P03" | "57014":
+            return errors.DatabaseBusy(f"a lock or statement time-out ended the statement: {said}")
+        case "53100":
+            return errors.StoreFull("the disk of the PostgreSQL server is full: free space, nothing acknowledged is lost")
+        case "23505":
+            return errors.UniqueConflict(f"a unique index refused the row: {said}")
+        case "42P01" | "3F000":
+            return errors.SchemaMissing(f"{said}: run 'rowqueue init'")
+        case "42703":
+            return errors.SchemaTooOld(f"{said}: run 'rowqueue init'")
+        case _ if state[:2] in {"08", "57", "58", "53"}:
+            return errors.DatabaseUnavailable(f"PostgreSQL is not available: {said} ({state})")
+        case _:
+            return errors.StoreError(f"PostgreSQL refused a statement: {said} ({state} {name})")
+
+
+def from_sqlite(code: int | None, said: str) -> errors.StoreError:
+    """An SQLite error as one of ours.
+
+    Args:
+        code: the extended result code; None where the driver gave none.
+        said: SQLite's message, which has no row values in it.
+    """
+    if code in {2067, 1555}:
+        return errors.UniqueConflict(f"a unique index refused the row: {said}")
+    match None if code is None else code & 0xFF:
+        case 5 | 6:
+            return errors.DatabaseBusy(
+                "another connection holds the write lock of the SQLite file: begin writing transactions with "
+                "BEGIN IMMEDIATE and keep them short, then run this one again"
+            )
+        case 13:
+            return errors.StoreFull("the disk is full: free space, nothing acknowledged is lost")
+        case 10 | 14:
+            return errors.DatabaseUnavailable(f"the SQLite file cannot be opened, read or written: {said}")
+        case 26 | 11:
+            return errors.StoreError(f"the file is damaged, or is no SQLite database: {said}")
+        case _ if said.startswith("no such table"):
+            return errors.SchemaMissing(f"{said}: run 'rowqueue init'")
+        case _ if said.startswith("no such column"):
+            return errors.SchemaTooOld(f"{said}: run 'rowqueue init'")
+        case _:
+            return errors.StoreError(f"SQLite refused a statement: {said}")

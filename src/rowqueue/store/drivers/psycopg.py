@@ -1,0 +1,116 @@
+"""psycopg 3, sync and async: rowqueue's own driver for PostgreSQL."""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+import psycopg
+
+from rowqueue.core.errors import StoreError
+from rowqueue.sql.compiled import Call, Rows
+from rowqueue.sql.statements.catalog import Statements
+from rowqueue.store.drivers.faults import from_sqlstate
+
+
+def translate(error: psycopg.Error) -> StoreError:
+    """What a psycopg error means."""
+    broken = error.sqlstate is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    said = error.diag.message_primary or ("" if error.sqlstate or broken else str(error))
+    return from_sqlstate(error.sqlstate if not broken else None, type(error).__name__, said or "no message")
+
+
+class PsycopgConnection:
+    """One connection, ours or borrowed."""
+
+    def __init__(self, raw: psycopg.Connection[Any], statements: Statements) -> None:
+        self.raw = raw
+        self.statements = statements
+
+    def execute(self, call: Call) -> Rows:
+        """Run one statement."""
+        statement = call.statement
+        try:
+            with self.raw.cursor(binary=True, row_factory=psycopg.rows.tuple_row) as cursor:
+                cursor.execute(statement.sql, statement.bind(call.values))
+                return statement.decode(cursor.fetchall()) if statement.returns else []
+        except psycopg.Error as error:
+            raise translate(error) from None
+
+    def begin(self) -> None:
+        """Open a transaction (ours are in autocommit otherwise)."""
+        self._plain("BEGIN")
+
+    def commit(self) -> None:
+        """Commit it."""
+        self._plain("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo it."""
+        self._plain("ROLLBACK")
+
+    def _plain(self, sql: str) -> None:
+        try:
+            self.raw.execute(sql)  # type: ignore[call-overload]
+        except psycopg.Error as error:
+            raise translate(error) from None
+
+    def usable(self) -> bool:
+        """Whether it still seems alive: an idle socket that can be read means that the server hung up."""
+        return _usable(self.raw)
+
+    def close(self) -> None:
+        """Close it."""
+        self.raw.close()
+
+
+class AsyncPsycopgConnection:
+    """The same, awaited."""
+
+    def __init__(self, raw: psycopg.AsyncConnection[Any], statements: Statements) -> None:
+        self.raw = raw
+        self.statements = statements
+
+    async def execute(self, call: Call) -> Rows:
+        """Run one statement."""
+        statement = call.statement
+        try:
+            async with self.raw.cursor(binary=True, row_factory=psycopg.rows.tuple_row) as cursor:
+                await cursor.execute(statement.sql, statement.bind(call.values))
+                return statement.decode(await cursor.fetchall()) if statement.returns else []
+        except psycopg.Error as error:
+            raise translate(error) from None
+
+    async def begin(self) -> None:
+        """Open a transaction."""
+        await self._plain("BEGIN")
+
+    async def commit(self) -> None:
+        """Commit it."""
+        await self._plain("COMMIT")
+
+    async def rollback(self) -> None:
+        """Undo it."""
+        await self._plain("ROLLBACK")
+
+    async def _plain(self, sql: str) -> None:
+        try:
+            await self.raw.execute(sql)  # type: ignore[call-overload]
+        except psycopg.Error as error:
+            raise translate(error) from None
+
+    def usable(self) -> bool:
+        """Whether it still seems alive."""
+        return _usable(self.raw)
+
+    async def close(self) -> None:
+        """Close it."""
+        await self.raw.close()
+
+
+def _usable(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
+    if raw.closed or raw.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
+        return False
+    poll = select.poll()  # not select(): that fails for descriptors over 1,023
+    poll.register(raw.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+    return not poll.poll(0)

@@ -1,0 +1,238 @@
+"""The few connections that a store keeps, and the transactions around an operation."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+from rowqueue.core.errors import DatabaseBusy, StoreError, TransactionConflict
+from rowqueue.operations.base import Access, Operation
+from rowqueue.sql.statements.catalog import Statements
+from rowqueue.store.database import Database
+from rowqueue.store.runner import Connection, run, run_async
+
+T = TypeVar("T")
+
+_TRIES = 8
+"""How often a transaction of ours is run again after a deadlock or a lock time-out."""
+
+
+class OwnConnection(Connection, Protocol):
+    """A connection of ours, with transactions."""
+
+    def begin(self) -> None: ...
+    def commit(self) -> None: ...
+    def rollback(self) -> None: ...
+    def usable(self) -> bool: ...
+    def close(self) -> None: ...
+
+
+class Pool:
+    """Sync connections: at most ``size`` of them, opened when needed and kept.
+
+    On SQLite there is one writer and one reader, because a file takes one writer at a time.
+
+    Args:
+        database: where to connect.
+        statements: the store's statements for rowqueue's own driver.
+        size: the most connections (PostgreSQL).
+    """
+
+    def __init__(self, database: Database, statements: Statements, size: int) -> None:
+        self._database = database
+        self._statements = statements
+        self._single = database.name == "sqlite"
+        self._size = size
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._idle: dict[str, list[OwnConnection]] = {"read": [], "write": []}
+        seats = 1 if self._single else self._size
+        write = threading.BoundedSemaphore(seats)
+        self._seats = {"read": threading.BoundedSemaphore(seats) if self._single else write, "write": write}
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation in a transaction of ours, again after a deadlock.
+
+        Raises:
+            StoreError: what the database answered, typed.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._run_once(operation)
+            except (TransactionConflict, DatabaseBusy):
+                if not left:
+                    raise
+                time.sleep(_pause(_TRIES - left))
+        raise AssertionError("unreachable")
+
+    def _run_once(self, operation: Operation[T]) -> T:
+        with self.connection(operation.access) as connection:
+            if not self._opens(operation.access):
+                return run(operation, connection)
+            connection.begin()
+            try:
+                result = run(operation, connection)
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+            return result
+
+    def _opens(self, access: Access) -> bool:
+        return access is Access.TRANSACTION or (self._single and access is Access.WRITE)
+
+    @contextmanager
+    def connection(self, access: Access = Access.WRITE) -> Iterator[Any]:
+        """Lend a connection; one that fails is closed, because its state is unknown."""
+        if self._pid != os.getpid():  # a fork must not share its parent's sockets and file locks
+            self._reset()
+        kind = "read" if self._single and access is Access.READ else "write"
+        with self._seats[kind]:
+            connection = self._take(kind)
+            try:
+                yield connection
+            except BaseException:
+                if connection.usable():
+                    self._idle[kind].append(connection)
+                else:
+                    connection.close()
+                raise
+            self._idle[kind].append(connection)
+
+    def _take(self, kind: str) -> OwnConnection:
+        while self._idle[kind]:
+            connection = self._idle[kind].pop()
+            if connection.usable():
+                return connection
+            connection.close()
+        return _wrap(self._database, self._statements, self._database.connect())
+
+    def close(self) -> None:
+        """Close what is idle."""
+        for connections in self._idle.values():
+            while connections:
+                connections.pop().close()
+
+
+class AsyncPool:
+    """Async connections of psycopg's, at most ``size`` for each event loop."""
+
+    def __init__(self, database: Database, statements: Statements, size: int) -> None:
+        self._database = database
+        self._statements = statements
+        self._size = size
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[list[Any], asyncio.Semaphore]]
+        self._loops = WeakKeyDictionary()
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Run an operation in a transaction of ours, again after a deadlock.
+
+        Raises:
+            StoreError: what the database answered, typed.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                return await self._run_once(operation)
+            except (TransactionConflict, DatabaseBusy):
+                if not left:
+                    raise
+                await asyncio.sleep(_pause(_TRIES - left))
+        raise AssertionError("unreachable")
+
+    async def _run_once(self, operation: Operation[T]) -> T:
+        async with self.connection() as connection:
+            if operation.access is not Access.TRANSACTION:
+                return await run_async(operation, connection)
+            await connection.begin()
+            try:
+                result = await run_async(operation, connection)
+            except StoreError:
+                await connection.rollback()
+                raise
+            await connection.commit()
+            return result
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """Lend a connection; one that fails or is cancelled in the middle is closed."""
+        idle, seats = self._here()
+        async with seats:
+            connection = await self._take(idle)
+            try:
+                yield connection
+            except BaseException:
+                if connection.usable():
+                    idle.append(connection)
+                else:
+                    await connection.close()
+                raise
+            idle.append(connection)
+
+    async def _take(self, idle: list[Any]) -> Any:
+        from rowqueue.store.drivers.psycopg import AsyncPsycopgConnection
+
+        while idle:
+            connection = idle.pop()
+            if connection.usable():
+                return connection
+            await connection.close()
+        return AsyncPsycopgConnection(await self._database.connect_async(), self._statements)
+
+    def _here(self) -> tuple[list[Any], asyncio.Semaphore]:
+        loop = asyncio.get_running_loop()
+        found = self._loops.get(loop)
+        if found is None:
+            found = self._loops[loop] = ([], asyncio.Semaphore(self._size))
+        return found
+
+    async def close(self) -> None:
+        """Close what is idle on this loop."""
+        idle, _ = self._here()
+        while idle:
+            await idle.pop().close()
+
+
+class ThreadPool:
+    """A sync pool behind a few threads, for async code: one hop for each operation."""
+
+    def __init__(self, database: Database, statements: Statements, size: int) -> None:
+        self._pool = Pool(database, statements, size)
+        self._size = size
+        self._threads = self._new_threads()
+
+    def _new_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._size, thread_name_prefix="rowqueue-store")
+
+    async def run(self, operation: Operation[T]) -> T:
+        """``Pool.run`` in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._pool.run, operation)
+
+    async def close(self) -> None:
+        """Close what is idle; the threads end with the last work."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._pool.close)
+        self._threads.shutdown(wait=False)
+        self._threads = self._new_threads()
+
+
+def _wrap(database: Database, statements: Statements, raw: Any) -> OwnConnection:
+    make: Callable[[Any, Statements], OwnConnection]
+    if database.name == "sqlite":
+        from rowqueue.store.drivers.sqlite import SQLiteConnection as make
+    else:
+        from rowqueue.store.drivers.psycopg import PsycopgConnection as make
+    return make(raw, statements)
+
+
+def _pause(tries: int) -> float:
+    # 1 ms doubling to 128 ms, with full jitter, so that two transactions do not meet again.
+    return random.random() * 0.001 * float(2**tries)  # noqa: S311 - not a secret

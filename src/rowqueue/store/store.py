@@ -1,0 +1,397 @@
+"""The sync store: one line for each verb."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rowqueue.core.payload import PAYLOAD_LIMIT
+from rowqueue.core.policies import RetryPolicy
+from rowqueue.core.states import State, Verb
+from rowqueue.core.values import (
+    Claim,
+    Enqueued,
+    Job,
+    Json,
+    Key,
+    LogEntry,
+    NewJob,
+    Outcome,
+    Page,
+    QueueInfo,
+    Rescued,
+    Seconds,
+    Stats,
+    WorkerInfo,
+    seconds_of,
+)
+from rowqueue.operations import claim as claiming
+from rowqueue.operations import enqueue, finish, operate, reading, schema, upkeep
+from rowqueue.operations.base import Operation
+from rowqueue.operations.settings import StoreSettings
+from rowqueue.store import plans
+from rowqueue.store.base import StoreBase
+from rowqueue.store.database import Database
+from rowqueue.store.pools import Pool
+
+if TYPE_CHECKING:
+    from rowqueue.store.async_store import AsyncStore
+
+T = TypeVar("T")
+
+
+class Store(StoreBase):
+    """A queue in a database: every method is one short transaction, and safe in any thread.
+
+    Args:
+        database: a URL (``sqlite:///jobs.db``, ``postgresql://…``) or a SQLAlchemy Engine or AsyncEngine.
+        prefix: what every table name begins with.
+        schema: the database schema of the tables; None is the connection's own.
+        lease: how long a claim lasts without renewal (seconds or timedelta, at least 1 s).
+        retry: when a failed job runs again, unless its kind says otherwise.
+        max_attempts: starts before a failure is final, unless the job says otherwise.
+        max_rescues: crashes before a job is discarded.
+        payload_limit: the longest encoded arguments, meta or result (bytes).
+        synchronous: SQLite only: FULL (every acknowledged row survives a power loss) or NORMAL.
+        prepared: PostgreSQL only: False behind a pooler that cannot keep prepared statements.
+        pool_size: the most connections that it keeps (PostgreSQL).
+
+    Raises:
+        ConfigurationError: an option is wrong, or the database's driver is not installed.
+
+    Example:
+        >>> store = Store("sqlite:///jobs.db")  # doctest: +SKIP
+        >>> store.init()  # doctest: +SKIP
+        >>> store.enqueue(NewJob(kind="mail", args={"to": 7}))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        database: Any,
+        *,
+        prefix: str = "rowqueue_",
+        schema: str | None = None,
+        lease: Seconds = 30.0,
+        retry: RetryPolicy | None = None,
+        max_attempts: int = 25,
+        max_rescues: int = 3,
+        payload_limit: int = PAYLOAD_LIMIT,
+        synchronous: str = "FULL",
+        prepared: bool = True,
+        pool_size: int = 4,
+    ) -> None:
+        settings = StoreSettings(
+            prefix=prefix,
+            schema=schema,
+            lease=lease,
+            retry=retry or RetryPolicy.exponential(),
+            max_attempts=max_attempts,
+            max_rescues=max_rescues,
+            payload_limit=payload_limit,
+        )
+        self._begin(Database(database, synchronous=synchronous, prepared=prepared), settings, pool_size)
+
+    @classmethod
+    def over(cls, database: Database, settings: StoreSettings, *, pool_size: int = 4) -> Store:
+        """A store over a database and settings that are there already, with connections of its own."""
+        store = cls.__new__(cls)
+        store._begin(database, settings, pool_size)
+        return store
+
+    def _begin(self, database: Database, settings: StoreSettings, pool_size: int) -> None:
+        super().__init__(database, settings)
+        self._pool = Pool(database, self._statements, pool_size)
+        self._checked = False
+
+    def asynchronous(self, *, pool_size: int = 4) -> AsyncStore:
+        """The same store for async code, with connections of its own."""
+        from rowqueue.store.async_store import AsyncStore
+
+        return AsyncStore.over(self.database, self.settings, pool_size=pool_size)
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation; the first one also checks that the tables fit this version.
+
+        Raises:
+            SchemaError: the tables are missing, too old or too new.
+            StoreError: what else the database answered, typed.
+        """
+        if not self._checked:
+            self.check_schema()
+        return self._pool.run(operation)
+
+    def init(self) -> int:
+        """Create the tables or upgrade them; returns the schema's version."""
+        version = self._pool.run(schema.init())
+        self._checked = True
+        return version
+
+    def check_schema(self) -> int:
+        """Raise a SchemaError unless the tables fit this version; returns the schema's version."""
+        version = self._pool.run(schema.check())
+        self._checked = True
+        return version
+
+    def close(self) -> None:
+        """Close the connections; the store opens new ones when it is used again."""
+        self._pool.close()
+
+    # enqueue, claim, extend
+
+    def enqueue(self, job: NewJob) -> Enqueued:
+        """Enqueue a job; a taken unique key answers with the row that has it."""
+        return self.run(enqueue.enqueue([job], self.settings))[0]
+
+    def enqueue_many(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        """Enqueue jobs, all or none; answers in the order given."""
+        return self.run(enqueue.enqueue(jobs, self.settings)) if jobs else []
+
+    def claim(
+        self,
+        limit: int = 1,
+        *,
+        queues: Mapping[str, int] | Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        where: claiming.Where | None = None,
+        lease: Seconds | None = None,
+        worker: str | None = None,
+    ) -> list[Claim]:
+        """Claim ready jobs, in order of priority, time and id.
+
+        Args:
+            limit: the most jobs to claim.
+            queues: names, or names with the most jobs of each; None is every queue with ready jobs.
+            kinds: only jobs of these kinds.
+            where: a function from the job table to one more SQLAlchemy condition.
+            lease: how long this claim lasts (seconds or timedelta); None is the store's lease.
+            worker: who claims, for people to read.
+
+        Returns:
+            Claims in claim order; fewer than ``limit`` does not mean that the queue is empty.
+        """
+        return self.run(claiming.claim(self.settings, limit, queues, kinds, where, lease, worker))
+
+    def extend(self, claims: Sequence[Claim], *, lease: Seconds | None = None) -> list[Outcome]:
+        """Renew the leases of claims; an outcome also tells whether somebody asked to cancel."""
+        return self.run(claiming.extend(self.settings, claims, lease))
+
+    # a worker's verbs
+
+    def complete(self, claim: Claim, result: Json = None) -> Outcome:
+        """The work is done: running → completed."""
+        return self.run(plans.complete([claim], [result], self.settings))[0]
+
+    def complete_many(self, claims: Sequence[Claim], results: Sequence[Json] | None = None) -> list[Outcome]:
+        """``complete`` for many, in one statement."""
+        return self.run(plans.complete(claims, results, self.settings))
+
+    def fail(
+        self,
+        claim: Claim,
+        error: str | BaseException,
+        *,
+        state: State | None = None,
+        delay: Seconds | None = None,
+        trace: str = "",
+    ) -> Outcome:
+        """The attempt failed: running → retryable, available or discarded.
+
+        Args:
+            claim: whose attempt.
+            error: what went wrong; an exception is stored as its type and message.
+            state: where to, whatever the policy says.
+            delay: how long to wait, whatever the policy says (seconds or timedelta).
+            trace: the traceback.
+        """
+        return self.run(plans.fail([claim], [error], state, delay, trace, self.settings))[0]
+
+    def fail_many(
+        self,
+        claims: Sequence[Claim],
+        errors: Sequence[str | BaseException],
+        *,
+        state: State | None = None,
+        delay: Seconds | None = None,
+    ) -> list[Outcome]:
+        """``fail`` for many, in one statement."""
+        return self.run(plans.fail(claims, errors, state, delay, "", self.settings))
+
+    def snooze(self, claim: Claim, delay: Seconds) -> Outcome:
+        """Not now: running → scheduled, the attempt given back."""
+        return self.run(plans.snooze([claim], delay))[0]
+
+    def snooze_many(self, claims: Sequence[Claim], delay: Seconds) -> list[Outcome]:
+        """``snooze`` for many, in one statement."""
+        return self.run(plans.snooze(claims, delay))
+
+    def snooze_unknown(self, claims: Sequence[Claim], delay: Seconds = 60.0) -> list[Outcome]:
+        """Give back jobs of kinds that nobody here knows, counted for ``stats``."""
+        return self.run(operate.snooze_unknown(claims, seconds_of(delay, "delay")))
+
+    def release(self, claim: Claim) -> Outcome:
+        """Give a job back unworked: running → available, the attempt given back."""
+        return self.run(plans.release([claim]))[0]
+
+    def release_many(self, claims: Sequence[Claim]) -> list[Outcome]:
+        """``release`` for many, in one statement."""
+        return self.run(plans.release(claims))
+
+    def finish(self, finishes: Sequence[finish.Finish]) -> list[Outcome]:
+        """Write a mixed batch of endings; answers in the order given."""
+        return self.run(finish.finish(finishes)) if finishes else []
+
+    def settled(self, claims: Sequence[Claim]) -> list[Outcome]:
+        """How claims stand now: the way to resolve a finish whose reply was lost."""
+        return self.run(finish.settled(claims))
+
+    def progress(self, claim: Claim, fraction: float, message: str = "") -> Outcome:
+        """Say how far a running job is: a fraction from 0 to 1, and a line of text."""
+        return self.run(finish.progress(claim, fraction, message))
+
+    def add_log(self, claim: Claim, entry: Json) -> int | Outcome:
+        """Add an entry to a running job's log; returns its number, or why it was refused."""
+        return self.run(finish.add_log(claim, entry))
+
+    def update_log(self, claim: Claim, seq: int, entry: Json) -> Outcome:
+        """Replace an entry that this claim added."""
+        return self.run(finish.update_log(claim, seq, entry))
+
+    # a worker's verbs with a claim, a person's with a key
+
+    def skip(self, target: Claim | Key, reason: str = "") -> Outcome:
+        """There is nothing to do for it: → skipped."""
+        return self.skip_many([target], reason)[0]
+
+    def skip_many(self, targets: Sequence[Claim | Key], reason: str = "") -> list[Outcome]:
+        """``skip`` for many, in one statement."""
+        return self.run(plans.end(Verb.SKIP, targets, reason))
+
+    def cancel(self, target: Claim | Key, reason: str = "") -> Outcome:
+        """It is not wanted any more: → cancelled; running, by key: its worker is asked to."""
+        return self.cancel_many([target], reason)[0]
+
+    def cancel_many(self, targets: Sequence[Claim | Key], reason: str = "") -> list[Outcome]:
+        """``cancel`` for many, in one statement."""
+        return self.run(plans.end(Verb.CANCEL, targets, reason))
+
+    def discard(self, target: Claim | Key, reason: str = "") -> Outcome:
+        """It can never work: → discarded; running, by key: its worker loses the lease."""
+        return self.discard_many([target], reason)[0]
+
+    def discard_many(self, targets: Sequence[Claim | Key], reason: str = "") -> list[Outcome]:
+        """``discard`` for many, in one statement."""
+        return self.run(plans.end(Verb.DISCARD, targets, reason))
+
+    # a person's verbs
+
+    def retry(self, key: Key) -> Outcome:
+        """Run it again, whatever became of it: any but running → available."""
+        return self.retry_many([key])[0]
+
+    def retry_many(self, keys: Sequence[Key]) -> list[Outcome]:
+        """``retry`` for many; a taken unique key answers ``conflict`` for that one alone."""
+        return self.run(operate.retry(keys))
+
+    def promote(self, key: Key) -> Outcome:
+        """Do not wait: pending, scheduled, retryable → available."""
+        return self.run(operate.promote([key]))[0]
+
+    def delete(self, key: Key) -> Outcome:
+        """Remove a final job and its log."""
+        return self.delete_many([key])[0]
+
+    def delete_many(self, keys: Sequence[Key]) -> list[Outcome]:
+        """``delete`` for many, in one statement."""
+        return self.run(operate.delete(keys))
+
+    def pause(self, queue: str) -> bool:
+        """Stop claims from a queue; False when it was paused already."""
+        return self.run(operate.pause(queue))
+
+    def resume(self, queue: str) -> bool:
+        """Let claims from a queue go on; False when it was not paused."""
+        return self.run(operate.resume(queue))
+
+    # upkeep
+
+    def promote_due(self, limit: int = 1000) -> dict[str, int]:
+        """Make due jobs available; how many, by queue."""
+        return self.run(upkeep.promote_due(limit))
+
+    def next_due(self) -> float | None:
+        """Seconds until the next scheduled or retryable job is due; None where there is none."""
+        return self.run(upkeep.next_due())
+
+    def rescue(self, limit: int = 100) -> list[Rescued]:
+        """Take jobs from workers whose lease ran out."""
+        return self.run(upkeep.rescue(self.settings, limit))
+
+    def prune(
+        self, *, ages: Mapping[State, Seconds] | None = None, queue: str | None = None, limit: int = 1000
+    ) -> int:
+        """Delete final jobs older than their state's age (seconds or timedelta); how many."""
+        return self.run(upkeep.prune(ages, queue, limit))
+
+    def heartbeat(self, worker: str, *, queues: Mapping[str, int], kinds: Sequence[str], idle: bool = False) -> None:
+        """Say that a worker lives."""
+        self.run(upkeep.heartbeat(worker, queues, kinds, idle))
+
+    def forget_worker(self, worker: str) -> None:
+        """Say that a worker stopped."""
+        self.run(upkeep.forget_worker(worker))
+
+    def forget_silent_workers(self, silence: Seconds = 300.0) -> None:
+        """Forget workers that were not heard of for so long."""
+        self.run(upkeep.forget_silent_workers(seconds_of(silence, "silence")))
+
+    # reading
+
+    def get(self, key: Key) -> Job | None:
+        """One job, or None."""
+        return self.run(reading.get(key))
+
+    def list(
+        self,
+        *,
+        queue: str | None = None,
+        kind: str | None = None,
+        state: State | Collection[State] | None = None,
+        tags: Sequence[str] = (),
+        correlation_id: str | None = None,
+        correlation_group: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+        newest_first: bool = False,
+    ) -> Page:
+        """One page of jobs by id; ``after`` is the ``next`` of the page before."""
+        return self.run(
+            reading.list_jobs(
+                queue=queue,
+                kind=kind,
+                state=state,
+                tags=tags,
+                correlation_id=correlation_id,
+                correlation_group=correlation_group,
+                after=after,
+                limit=limit,
+                newest_first=newest_first,
+            )
+        )
+
+    def stats(self) -> Stats:
+        """Counts by queue and state, the longest wait, and kinds that nobody knows."""
+        return self.run(reading.stats())
+
+    def queues(self) -> Sequence[QueueInfo]:
+        """Queues that were paused or have settings."""
+        return self.run(reading.queues())
+
+    def workers(self) -> Sequence[WorkerInfo]:
+        """Workers that said they live."""
+        return self.run(reading.workers())
+
+    def log(self, key: Key) -> Sequence[LogEntry]:
+        """The execution log of a job, oldest first."""
+        return self.run(reading.log(key))
+
+
