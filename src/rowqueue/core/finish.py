@@ -55,7 +55,9 @@ def after_failure(job: Job, policy: RetryPolicy, *, random: float) -> tuple[Stat
     return (State.RETRYABLE, delay) if delay > 0 else (State.AVAILABLE, 0.0)
 
 
-def after_error(claim: Claim, error: BaseException, policy: RetryPolicy, *, random: float, trace: str) -> Finish:
+def after_error(
+    claim: Claim, error: BaseException, policy: RetryPolicy, *, random: float, trace: str
+) -> Finish:
     """What a handler's exception asks for: an instruction of ``control``, or a failed attempt.
 
     Args:

@@ -63,5 +63,7 @@ def instant(value: object, what: str) -> datetime:
     if not isinstance(value, datetime):
         raise ConfigurationError(f"{what} must be a datetime, not {type(value).__name__}")
     if value.utcoffset() is None:
-        raise ConfigurationError(f"{what} is naive: give it a zone, datetime.now(timezone.utc) or .astimezone()")
+        raise ConfigurationError(
+            f"{what} is naive: give it a zone, datetime.now(timezone.utc) or .astimezone()"
+        )
     return value

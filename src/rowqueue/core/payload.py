@@ -68,5 +68,7 @@ def _check(value: Any, what: str, depth: int) -> None:
         for item in value:
             _check(item, what, depth + 1)
     else:
-        hint = "encode bytes as base64 text" if kind is bytes else "pass plain data, or annotate the parameter"
+        hint = (
+            "encode bytes as base64 text" if kind is bytes else "pass plain data, or annotate the parameter"
+        )
         raise InvalidArguments(f"{what} hold a {kind.__name__}, which JSON cannot: {hint}")

@@ -298,3 +298,13 @@ class WorkerInfo:
     idle: bool
     queues: dict[str, int]
     kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that ``doctor`` looked at: what, whether it is right, what was seen, and what to do."""
+
+    check: str
+    ok: bool
+    message: str
+    remedy: str = ""

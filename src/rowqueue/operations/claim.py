@@ -50,7 +50,9 @@ def _slots(queues: Queues, limit: int) -> dict[str, int] | None:
     if isinstance(queues, str):
         raise ConfigurationError(f"queues must be a list or a mapping of names to slots: write [{queues!r}]")
     wanted = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, limit)
-    checked = {names.text(name, "queue"): names.whole(slots, "slots", 0, 100_000) for name, slots in wanted.items()}
+    checked = {
+        names.text(name, "queue"): names.whole(slots, "slots", 0, 100_000) for name, slots in wanted.items()
+    }
     return {name: slots for name, slots in checked.items() if slots}
 
 
@@ -71,7 +73,7 @@ def _claim(
     if kinds is not None:
         values = {**values, "kinds": s.dialect.pack_list(list(kinds))}
     if s.dialect.has_lateral:
-        wanted = {"queue": list(slots), "slots": list(slots.values())}
+        wanted: dict[str, list[Any]] = {"queue": list(slots), "slots": list(slots.values())}
         packed = s.dialect.pack_rows("wanted", wanted)
         rows = yield Call(statement, {**values, **packed, "limit": limit})
     else:
@@ -99,7 +101,9 @@ def _order(job: Job) -> tuple[Any, ...]:
     return (job.priority, job.scheduled_at, job.id)
 
 
-def extend(settings: StoreSettings, claims: Sequence[Claim], lease: Seconds | None) -> Operation[list[Outcome]]:
+def extend(
+    settings: StoreSettings, claims: Sequence[Claim], lease: Seconds | None
+) -> Operation[list[Outcome]]:
     """running → running: move ``leased_until`` of all of a worker's claims in one statement.
 
     A row of ours that is locked is being finished by its own handler: it counts as alive.
@@ -125,5 +129,7 @@ def _extend(s: Statements, claims: Sequence[Claim], duration: float) -> Steps[li
 
 def _alive(outcome: Outcome) -> Outcome:
     if outcome.reason == "wrong_state" and outcome.state is State.RUNNING:
-        return Outcome(outcome.key, None, outcome.state, outcome.lease, cancel_requested=outcome.cancel_requested)
+        return Outcome(
+            outcome.key, None, outcome.state, outcome.lease, cancel_requested=outcome.cancel_requested
+        )
     return outcome

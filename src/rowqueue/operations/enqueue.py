@@ -20,7 +20,7 @@ _ROUNDS = 20
 
 
 def enqueue(jobs: Sequence[NewJob], settings: StoreSettings) -> Operation[list[Enqueued]]:
-    """– → available, scheduled or pending; all of them or none, answers in the order given.
+    """nothing → available, scheduled or pending; all of them or none, answers in the order given.
 
     Raises:
         ConfigurationError: an option of a job is wrong; nothing was written.
@@ -85,7 +85,9 @@ def _prepare(job: NewJob, settings: StoreSettings) -> dict[str, Any]:
     """The parameters of one job, checked; what is refused is refused before anything is written."""
     kind, limit = names.text(job.kind, "kind"), settings.payload_limit
     if not isinstance(job.args, dict):
-        raise ConfigurationError(f"args of {kind} must be a dict by parameter name, not {type(job.args).__name__}")
+        raise ConfigurationError(
+            f"args of {kind} must be a dict by parameter name, not {type(job.args).__name__}"
+        )
     if job.delay is not None and job.at is not None:
         raise ConfigurationError("give delay or at, not both")
     attempts = settings.max_attempts if job.max_attempts is None else job.max_attempts

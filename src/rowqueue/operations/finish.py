@@ -33,7 +33,7 @@ def _finish(
     for verb in sorted(groups):
         items = sorted(groups[verb], key=lambda item: item.claim.key)  # one lock order for all
         rows = yield s.call_rows(verb.value, "given", _columns(verb, items))
-        states = dict(rows)
+        states: dict[Any, str] = {row[0]: row[1] for row in rows}
         for item in items:
             claim = item.claim
             if claim.key in states:
@@ -60,7 +60,9 @@ def _columns(verb: Verb, items: list[Finish]) -> dict[str, list[Any]]:
     if verb is Verb.FAIL:
         columns["error"] = [error_fragment(item.error or "failed", item.trace) for item in items]
     if verb in {Verb.SKIP, Verb.CANCEL, Verb.DISCARD}:
-        columns["error"] = [None if item.error is None else error_fragment(item.error, item.trace) for item in items]
+        columns["error"] = [
+            None if item.error is None else error_fragment(item.error, item.trace) for item in items
+        ]
     return columns
 
 

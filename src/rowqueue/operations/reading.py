@@ -56,7 +56,12 @@ def list_jobs(
     """
     names.whole(limit, "limit", 1, 10_000)
     states = () if state is None else (State(state),) if isinstance(state, str) else tuple(map(State, state))
-    texts = {"queue": queue, "kind": kind, "correlation_id": correlation_id, "correlation_group": correlation_group}
+    texts = {
+        "queue": queue,
+        "kind": kind,
+        "correlation_id": correlation_id,
+        "correlation_group": correlation_group,
+    }
     values: dict[str, Any] = {name: value for name, value in texts.items() if value is not None}
     values |= {f"tag_{index}": tag for index, tag in enumerate(tags)}
     values |= {"after": _cursor(after), "limit": limit + 1}

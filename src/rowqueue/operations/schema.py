@@ -44,9 +44,13 @@ def check() -> Operation[int]:
         found = yield from _version(s)
         if found == 0:
             name = s.parts.tables.job.fullname
-            raise SchemaMissing(f"there is no table {name} in this database: run 'rowqueue init' (or app.init())")
+            raise SchemaMissing(
+                f"there is no table {name} in this database: run 'rowqueue init' (or app.init())"
+            )
         if found < CURRENT:
-            raise SchemaTooOld(f"the tables are at version {found}, this rowqueue needs {CURRENT}: run 'rowqueue init'")
+            raise SchemaTooOld(
+                f"the tables are at version {found}, this rowqueue needs {CURRENT}: run 'rowqueue init'"
+            )
         if found > CURRENT:
             raise SchemaTooNew(_too_new(found))
         return found

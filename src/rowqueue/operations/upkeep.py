@@ -50,7 +50,9 @@ def rescue(settings: StoreSettings, limit: int) -> Operation[list[Rescued]]:
 
     def steps(s: Statements) -> Steps[list[Rescued]]:
         rows = yield s.call("rescue", limit=limit, max_rescues=settings.max_rescues)
-        return [Rescued(key, kind, queue, State(state), lease, by) for key, kind, queue, state, lease, by in rows]
+        return [
+            Rescued(key, kind, queue, State(state), lease, by) for key, kind, queue, state, lease, by in rows
+        ]
 
     return Operation(steps, Access.WRITE)
 
@@ -60,7 +62,9 @@ def prune(ages: Mapping[State, Seconds] | None, queue: str | None, limit: int) -
     by_age: dict[float, list[str]] = defaultdict(list)
     for state, age in (PRUNE_AGES if ages is None else ages).items():
         if State(state) not in FINAL:
-            raise ConfigurationError(f"only final jobs are pruned, and {state} is not: use {', '.join(sorted(FINAL))}")
+            raise ConfigurationError(
+                f"only final jobs are pruned, and {state} is not: use {', '.join(sorted(FINAL))}"
+            )
         by_age[seconds_of(age, f"the age of {state}")].append(State(state).value)
     names.whole(limit, "limit", 1, 100_000)
 

@@ -42,9 +42,7 @@ class Statement:
             {name: bind.type for name, bind in compiled.binds.items()},
             lambda type_: type_.dialect_impl(dialect).bind_processor(dialect),
         )
-        self._results = _processors(
-            dict(enumerate(columns)), lambda type_: _result_processor(type_, dialect)
-        )
+        self._results = _processors(dict(enumerate(columns)), lambda type_: _result_processor(type_, dialect))
 
     def call(self, values: Mapping[str, Any]) -> Call:
         """This statement with values."""
@@ -74,7 +72,9 @@ class Statement:
 
 
 def _result_processor(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Processor | None:
-    if isinstance(type_, sa.Numeric | sa.Float):  # floats come as floats; SQLAlchemy asks for a type code here
+    if isinstance(
+        type_, sa.Numeric | sa.Float
+    ):  # floats come as floats; SQLAlchemy asks for a type code here
         return None
     return type_.dialect_impl(dialect).result_processor(dialect, None)
 

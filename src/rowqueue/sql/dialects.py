@@ -90,7 +90,6 @@ class Dialect(Protocol):
         """A JSON list of text in a column holds the text."""
         ...
 
-
     def table_present(self, schema: ColumnElement[Any], table: ColumnElement[Any]) -> sa.Select[Any]:
         """Counts the tables of a name: 0 or 1."""
         ...
@@ -114,7 +113,9 @@ class Postgres:
         return self.now().op("+", return_type=Instant())(_interval(seconds))
 
     def seconds_until(self, moment: ColumnElement[Any]) -> ColumnElement[float]:
-        return sa.cast(sa.extract("epoch", moment.op("-", return_type=sa.Interval())(self.now())), sa.Double())
+        return sa.cast(
+            sa.extract("epoch", moment.op("-", return_type=sa.Interval())(self.now())), sa.Double()
+        )
 
     def iso_now(self) -> ColumnElement[str]:
         utc = sa.func.timezone(const("UTC"), self.now())
@@ -177,7 +178,7 @@ class SQLite:
 
     def seconds_until(self, moment: ColumnElement[Any]) -> ColumnElement[float]:
         difference = sa.type_coerce(moment, sa.Integer()) - sa.type_coerce(self.now(), sa.Integer())
-        return difference / const(1_000_000.0, sa.Double())
+        return difference.op("/", return_type=sa.Double())(const(1_000_000.0, sa.Double()))
 
     def iso_now(self) -> ColumnElement[str]:
         return sa.literal_column("strftime('%Y-%m-%dT%H:%M:%fZ', 'now')", sa.Text())

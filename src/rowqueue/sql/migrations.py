@@ -38,4 +38,9 @@ def ddl(tables: Tables, dialect: sa.Dialect, *, since: int = 0) -> list[str]:
         dialect: SQLAlchemy's dialect to write for.
         since: the version that is there; 0 where there is nothing yet.
     """
-    return [statement for version in sorted(MIGRATIONS) if version > since for statement in MIGRATIONS[version](tables, dialect)]
+    return [
+        statement
+        for version in sorted(MIGRATIONS)
+        if version > since
+        for statement in MIGRATIONS[version](tables, dialect)
+    ]

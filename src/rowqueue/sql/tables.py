@@ -120,7 +120,9 @@ def _job(metadata: sa.MetaData, prefix: str) -> sa.Table:
 def _job_indexes(table: sa.Table, prefix: str) -> None:
     c = table.c
 
-    def partial(name: str, *columns: sa.Column[Any], where: ColumnElement[bool], unique: bool = False) -> None:
+    def partial(
+        name: str, *columns: sa.Column[Any], where: ColumnElement[bool], unique: bool = False
+    ) -> None:
         sa.Index(f"{prefix}job_{name}", *columns, unique=unique, postgresql_where=where, sqlite_where=where)
 
     partial("claim", c.queue, c.priority, c.scheduled_at, c.id, where=is_in(table, State.AVAILABLE))
@@ -143,7 +145,11 @@ def is_in(table: Any, *states: State) -> ColumnElement[bool]:
 def occupies(table: Any) -> ColumnElement[bool]:
     """The row holds its unique key: not final, or final in a state of its own wider set."""
     final = sa.case(
-        *((table.c.state == const(state.value, sa.String()), const(state.bit)) for state in State if state in FINAL),
+        *(
+            (table.c.state == const(state.value, sa.String()), const(state.bit))
+            for state in State
+            if state in FINAL
+        ),
         else_=const(0),
     )
     return sa.and_(

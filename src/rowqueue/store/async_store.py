@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rowqueue.core.finish import Finish
 from rowqueue.core.payload import PAYLOAD_LIMIT
 from rowqueue.core.policies import RetryPolicy
 from rowqueue.core.states import State, Verb
 from rowqueue.core.values import (
     Claim,
     Enqueued,
+    Finding,
     Job,
     Json,
     Key,
@@ -81,7 +84,7 @@ class AsyncStore(StoreBase):
     def over(cls, database: Database, settings: StoreSettings, *, pool_size: int = 4) -> AsyncStore:
         """A store over a database and settings that are there already, with connections of its own."""
         store = cls.__new__(cls)
-        store._begin(database, settings, pool_size)
+        store._begin(database, settings, pool_size)  # noqa: SLF001 - its own class
         return store
 
     def _begin(self, database: Database, settings: StoreSettings, pool_size: int) -> None:
@@ -160,7 +163,9 @@ class AsyncStore(StoreBase):
         """The work is done: running → completed."""
         return (await self.run(plans.complete([claim], [result], self.settings)))[0]
 
-    async def complete_many(self, claims: Sequence[Claim], results: Sequence[Json] | None = None) -> list[Outcome]:
+    async def complete_many(
+        self, claims: Sequence[Claim], results: Sequence[Json] | None = None
+    ) -> list[Outcome]:
         """``complete`` for many, in one statement."""
         return await self.run(plans.complete(claims, results, self.settings))
 
@@ -207,7 +212,7 @@ class AsyncStore(StoreBase):
         """``release`` for many, in one statement."""
         return await self.run(plans.release(claims))
 
-    async def finish(self, finishes: Sequence[finish.Finish]) -> list[Outcome]:
+    async def finish(self, finishes: Sequence[Finish]) -> list[Outcome]:
         """Write a mixed batch of endings; answers in the order given."""
         return await self.run(finish.finish(finishes)) if finishes else []
 
@@ -303,7 +308,9 @@ class AsyncStore(StoreBase):
         """Delete final jobs older than their state's age (seconds or timedelta); how many."""
         return await self.run(upkeep.prune(ages, queue, limit))
 
-    async def heartbeat(self, worker: str, *, queues: Mapping[str, int], kinds: Sequence[str], idle: bool = False) -> None:
+    async def heartbeat(
+        self, worker: str, *, queues: Mapping[str, int], kinds: Sequence[str], idle: bool = False
+    ) -> None:
         """Say that a worker lives."""
         await self.run(upkeep.heartbeat(worker, queues, kinds, idle))
 
@@ -314,6 +321,10 @@ class AsyncStore(StoreBase):
     async def forget_silent_workers(self, silence: Seconds = 300.0) -> None:
         """Forget workers that were not heard of for so long."""
         await self.run(upkeep.forget_silent_workers(seconds_of(silence, "silence")))
+
+    async def doctor(self) -> Sequence[Finding]:
+        """What is installed, compared with what this version needs."""
+        return await asyncio.to_thread(self.synchronous().doctor)
 
     # reading
 
@@ -364,5 +375,3 @@ class AsyncStore(StoreBase):
     async def log(self, key: Key) -> Sequence[LogEntry]:
         """The execution log of a job, oldest first."""
         return await self.run(reading.log(key))
-
-

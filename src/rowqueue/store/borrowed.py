@@ -128,9 +128,13 @@ def _adopt(connection: Any, statements_for: Callable[[str], Statements]) -> tupl
         return through.AsyncSQLAlchemyConnection(connection, statements), True
     if "sqlalchemy.Session" in bases:
         connection = connection.connection()
-        return through.SQLAlchemyConnection(connection, statements_for(connection.engine.url.drivername)), False
+        return through.SQLAlchemyConnection(
+            connection, statements_for(connection.engine.url.drivername)
+        ), False
     if "sqlalchemy.Connection" in bases:
-        return through.SQLAlchemyConnection(connection, statements_for(connection.engine.url.drivername)), False
+        return through.SQLAlchemyConnection(
+            connection, statements_for(connection.engine.url.drivername)
+        ), False
     if "sqlite3.Connection" in bases:
         from rowqueue.store.drivers.sqlite import SQLiteConnection
 

@@ -31,9 +31,11 @@ class Database:
         ConfigurationError: the URL is wrong, its driver is missing, or rowqueue does not know the database.
     """
 
-    def __init__(self, source: str | URL | Engine | Any, *, synchronous: str = "FULL", prepared: bool = True) -> None:
+    def __init__(self, source: Any, *, synchronous: str = "FULL", prepared: bool = True) -> None:
         if synchronous not in _SYNCHRONOUS:
-            raise ConfigurationError(f"synchronous must be one of {', '.join(_SYNCHRONOUS)}, not {synchronous!r}")
+            raise ConfigurationError(
+                f"synchronous must be one of {', '.join(_SYNCHRONOUS)}, not {synchronous!r}"
+            )
         self.engine: Engine | None = source if isinstance(source, Engine) else None
         self.url = _url(source)
         self.synchronous = synchronous
@@ -119,7 +121,9 @@ class Database:
                 raw = self._detached()
             else:
                 raw = sqlite3.connect(
-                    self.url.database or "", check_same_thread=False, uri=(self.url.database or "").startswith("file:")
+                    self.url.database or "",
+                    check_same_thread=False,
+                    uri=(self.url.database or "").startswith("file:"),
                 )
         except sqlite3.Error as error:
             raise translate(error) from None
@@ -144,7 +148,7 @@ def driver_dialect(drivername: str) -> Any:
     return URL.create(drivername).get_dialect()()
 
 
-def _url(source: str | URL | Engine | Any) -> URL:
+def _url(source: Any) -> URL:
     if isinstance(source, Engine):
         url = source.url
     elif isinstance(getattr(source, "sync_engine", None), Engine):
@@ -183,11 +187,11 @@ def _parse(source: str | URL) -> URL:
 
 def _several_hosts(source: str) -> str:
     """libpq's ``//user@one:1,two:2/name`` in the form that SQLAlchemy knows, ``?host=one:1&host=two:2``."""
-    match = re.match(r"(?P<head>postgres(?:ql)?(?:\+\w+)?://(?:[^@/]*@)?)(?P<hosts>[^/?@]*,[^/?@]*)(?P<rest>.*)\Z", source)
+    match = re.match(
+        r"(?P<head>postgres(?:ql)?(?:\+\w+)?://(?:[^@/]*@)?)(?P<hosts>[^/?@]*,[^/?@]*)(?P<rest>.*)\Z", source
+    )
     if match is None:
         return source
     path, _, query = match["rest"].partition("?")
     hosts = "&".join(f"host={quote(host, safe=':')}" for host in match["hosts"].split(","))
     return f"{match['head']}{path}?{hosts}{'&' + query if query else ''}"
-
-

@@ -17,13 +17,16 @@ from rowqueue.operations.settings import StoreSettings
 _FAIL_TARGETS = frozenset({State.RETRYABLE, State.AVAILABLE, State.DISCARDED})
 
 
-def complete(claims: Sequence[Claim], results: Sequence[Json] | None, settings: StoreSettings) -> Operation[list[Outcome]]:
+def complete(
+    claims: Sequence[Claim], results: Sequence[Json] | None, settings: StoreSettings
+) -> Operation[list[Outcome]]:
     """running → completed, each with its result."""
     values = [None] * len(claims) if results is None else list(results)
     if len(values) != len(claims):
         raise ConfigurationError(f"{len(claims)} claims need as many results, not {len(values)}")
     texts = [
-        None if value is None else payload.encode(value, "the result", limit=settings.payload_limit) for value in values
+        None if value is None else payload.encode(value, "the result", limit=settings.payload_limit)
+        for value in values
     ]
     return finish.finish(
         [Finish(claim, Verb.COMPLETE, result=text) for claim, text in zip(claims, texts, strict=True)]
@@ -42,7 +45,10 @@ def fail(
     if len(errors) != len(claims):
         raise ConfigurationError(f"{len(claims)} claims need as many errors, not {len(errors)}")
     return finish.finish(
-        [_failure(claim, error, state, delay, trace, settings) for claim, error in zip(claims, errors, strict=True)]
+        [
+            _failure(claim, error, state, delay, trace, settings)
+            for claim, error in zip(claims, errors, strict=True)
+        ]
     )
 
 

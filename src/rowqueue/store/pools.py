@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol, TypeVar
@@ -225,12 +225,13 @@ class ThreadPool:
 
 
 def _wrap(database: Database, statements: Statements, raw: Any) -> OwnConnection:
-    make: Callable[[Any, Statements], OwnConnection]
     if database.name == "sqlite":
-        from rowqueue.store.drivers.sqlite import SQLiteConnection as make
-    else:
-        from rowqueue.store.drivers.psycopg import PsycopgConnection as make
-    return make(raw, statements)
+        from rowqueue.store.drivers.sqlite import SQLiteConnection
+
+        return SQLiteConnection(raw, statements)
+    from rowqueue.store.drivers.psycopg import PsycopgConnection
+
+    return PsycopgConnection(raw, statements)
 
 
 def _pause(tries: int) -> float:

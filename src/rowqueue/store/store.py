@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rowqueue.core.finish import Finish
 from rowqueue.core.payload import PAYLOAD_LIMIT
 from rowqueue.core.policies import RetryPolicy
 from rowqueue.core.states import State, Verb
 from rowqueue.core.values import (
     Claim,
     Enqueued,
+    Finding,
     Job,
     Json,
     Key,
@@ -32,6 +34,7 @@ from rowqueue.operations.settings import StoreSettings
 from rowqueue.store import plans
 from rowqueue.store.base import StoreBase
 from rowqueue.store.database import Database
+from rowqueue.store.doctor import doctor
 from rowqueue.store.pools import Pool
 
 if TYPE_CHECKING:
@@ -95,7 +98,7 @@ class Store(StoreBase):
     def over(cls, database: Database, settings: StoreSettings, *, pool_size: int = 4) -> Store:
         """A store over a database and settings that are there already, with connections of its own."""
         store = cls.__new__(cls)
-        store._begin(database, settings, pool_size)
+        store._begin(database, settings, pool_size)  # noqa: SLF001 - its own class
         return store
 
     def _begin(self, database: Database, settings: StoreSettings, pool_size: int) -> None:
@@ -236,7 +239,7 @@ class Store(StoreBase):
         """``release`` for many, in one statement."""
         return self.run(plans.release(claims))
 
-    def finish(self, finishes: Sequence[finish.Finish]) -> list[Outcome]:
+    def finish(self, finishes: Sequence[Finish]) -> list[Outcome]:
         """Write a mixed batch of endings; answers in the order given."""
         return self.run(finish.finish(finishes)) if finishes else []
 
@@ -332,7 +335,9 @@ class Store(StoreBase):
         """Delete final jobs older than their state's age (seconds or timedelta); how many."""
         return self.run(upkeep.prune(ages, queue, limit))
 
-    def heartbeat(self, worker: str, *, queues: Mapping[str, int], kinds: Sequence[str], idle: bool = False) -> None:
+    def heartbeat(
+        self, worker: str, *, queues: Mapping[str, int], kinds: Sequence[str], idle: bool = False
+    ) -> None:
         """Say that a worker lives."""
         self.run(upkeep.heartbeat(worker, queues, kinds, idle))
 
@@ -343,6 +348,10 @@ class Store(StoreBase):
     def forget_silent_workers(self, silence: Seconds = 300.0) -> None:
         """Forget workers that were not heard of for so long."""
         self.run(upkeep.forget_silent_workers(seconds_of(silence, "silence")))
+
+    def doctor(self) -> Sequence[Finding]:
+        """What is installed, compared with what this version needs."""
+        return doctor(self.database, self.tables, self._pool)
 
     # reading
 
@@ -393,5 +402,3 @@ class Store(StoreBase):
     def log(self, key: Key) -> Sequence[LogEntry]:
         """The execution log of a job, oldest first."""
         return self.run(reading.log(key))
-
-

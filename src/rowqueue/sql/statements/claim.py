@@ -58,7 +58,7 @@ def _claim_lateral(parts: Parts, ready: Any, conditions: list[Any]) -> ColumnEle
     LATERAL for each queue sorts the backlog (1,138 ms against 1.3 ms on a million rows).
     """
     wanted = parts.dialect.rows("wanted", {"queue": sa.Text(), "slots": sa.Integer()})
-    picked = (
+    picked: sa.Select[Any] = (
         sa.select(sa.literal_column("ready.ctid").label("place"))
         .select_from(ready)
         .where(ready.c.queue == wanted.c.queue, *conditions)
@@ -97,6 +97,8 @@ def ready_queues(parts: Parts) -> Any:
     job = parts.job
     first = sa.select(sa.func.min(job.c.queue).label("queue")).where(is_in(job, State.AVAILABLE))
     hops = first.cte("hops", recursive=True)
-    onward = sa.select(sa.func.min(job.c.queue)).where(is_in(job, State.AVAILABLE), job.c.queue > hops.c.queue)
+    onward = sa.select(sa.func.min(job.c.queue)).where(
+        is_in(job, State.AVAILABLE), job.c.queue > hops.c.queue
+    )
     hops = hops.union_all(sa.select(onward.scalar_subquery()).where(hops.c.queue.is_not(None)))
     return sa.select(hops.c.queue).where(hops.c.queue.is_not(None))

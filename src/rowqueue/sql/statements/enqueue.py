@@ -1,4 +1,4 @@
-"""enqueue: – → available, scheduled or pending."""
+"""enqueue: nothing → available, scheduled or pending."""
 
 from __future__ import annotations
 

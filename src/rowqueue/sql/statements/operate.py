@@ -105,7 +105,9 @@ def pause(parts: Parts) -> Any:
     """Stop claims from a queue; returns its name where it was not paused already."""
     table = parts.tables.queue
     update = sa.update(table).values(paused_at=parts.now())
-    return update.where(table.c.name == param("name", sa.Text()), table.c.paused_at.is_(None)).returning(table.c.name)
+    return update.where(table.c.name == param("name", sa.Text()), table.c.paused_at.is_(None)).returning(
+        table.c.name
+    )
 
 
 def add_queue(parts: Parts) -> Any:
@@ -146,9 +148,7 @@ def forget_kinds(parts: Parts) -> Any:
 def heartbeat(parts: Parts) -> Any:
     """A worker that is there already says so again."""
     table = parts.tables.worker
-    update = sa.update(table).values(
-        seen_at=parts.now(), idle=param("idle", sa.Boolean())
-    )
+    update = sa.update(table).values(seen_at=parts.now(), idle=param("idle", sa.Boolean()))
     return update.where(table.c.id == param("id", sa.Text())).returning(table.c.id)
 
 
@@ -171,5 +171,3 @@ def forget_silent_workers(parts: Parts) -> Any:
     """Workers not heard of since a moment."""
     table = parts.tables.worker
     return sa.delete(table).where(table.c.seen_at < parts.dialect.later(param("offset", sa.Double())))
-
-

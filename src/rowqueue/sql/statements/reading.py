@@ -32,7 +32,9 @@ def rival(parts: Parts) -> Any:
     mine, other = parts.job.alias("mine"), parts.job
     wanted = sa.select(mine.c.unique_key).where(mine.c.id == param("id", sa.BigInteger()))
     return sa.select(other.c.id).where(
-        other.c.unique_key == wanted.scalar_subquery(), occupies(other), other.c.id != param("id", sa.BigInteger())
+        other.c.unique_key == wanted.scalar_subquery(),
+        occupies(other),
+        other.c.id != param("id", sa.BigInteger()),
     )
 
 
@@ -110,4 +112,6 @@ def present(parts: Parts) -> Any:
 
 def record_version(parts: Parts) -> Any:
     """The schema is at a version now."""
-    return sa.insert(parts.tables.version).values(version=param("version", sa.Integer()), applied_at=parts.now())
+    return sa.insert(parts.tables.version).values(
+        version=param("version", sa.Integer()), applied_at=parts.now()
+    )

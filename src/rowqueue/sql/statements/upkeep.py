@@ -54,7 +54,9 @@ def rescue(parts: Parts) -> Any:
     target = parts.unless_cancelled(
         sa.case((spent, parts.state(State.DISCARDED)), else_=parts.state(State.AVAILABLE))
     )
-    said = const("the lease ran out: ", sa.Text()).concat(sa.func.coalesce(c.attempted_by, const("?", sa.Text())))
+    said = const("the lease ran out: ", sa.Text()).concat(
+        sa.func.coalesce(c.attempted_by, const("?", sa.Text()))
+    )
     said = said.concat(const(" stopped renewing it", sa.Text()))
     cause = const('"error":', sa.Text()).concat(parts.dialect.quote_json(said))
     update = parts.update(

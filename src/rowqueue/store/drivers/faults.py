@@ -26,7 +26,9 @@ def from_sqlstate(state: str | None, name: str, said: str) -> errors.StoreError:
         case "55P03" | "57014":
             return errors.DatabaseBusy(f"a lock or statement time-out ended the statement: {said}")
         case "53100":
-            return errors.StoreFull("the disk of the PostgreSQL server is full: free space, nothing acknowledged is lost")
+            return errors.StoreFull(
+                "the disk of the PostgreSQL server is full: free space, nothing acknowledged is lost"
+            )
         case "23505":
             return errors.UniqueConflict(f"a unique index refused the row: {said}")
         case "42P01" | "3F000":

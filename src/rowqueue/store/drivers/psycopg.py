@@ -51,7 +51,7 @@ class PsycopgConnection:
 
     def _plain(self, sql: str) -> None:
         try:
-            self.raw.execute(sql)  # type: ignore[call-overload]
+            self.raw.execute(sql)
         except psycopg.Error as error:
             raise translate(error) from None
 
@@ -95,7 +95,7 @@ class AsyncPsycopgConnection:
 
     async def _plain(self, sql: str) -> None:
         try:
-            await self.raw.execute(sql)  # type: ignore[call-overload]
+            await self.raw.execute(sql)
         except psycopg.Error as error:
             raise translate(error) from None
 

@@ -23,7 +23,9 @@ def translate(error: exc.DBAPIError) -> StoreError:
         return from_sqlstate(None, type(cause).__name__, "")
     state = getattr(cause, "sqlstate", None) or getattr(getattr(cause, "__cause__", None), "sqlstate", None)
     diag = getattr(cause, "diag", None)
-    return from_sqlstate(state, type(cause).__name__, getattr(diag, "message_primary", None) or "see the server's log")
+    return from_sqlstate(
+        state, type(cause).__name__, getattr(diag, "message_primary", None) or "see the server's log"
+    )
 
 
 class SQLAlchemyConnection:

@@ -78,7 +78,9 @@ def prepare(raw: sqlite3.Connection, *, synchronous: str) -> None:
         StoreError: the file cannot be used.
     """
     if sqlite3.sqlite_version_info < OLDEST:
-        raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or newer has what rowqueue needs")
+        raise ConfigurationError(
+            f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or newer has what rowqueue needs"
+        )
     raw.isolation_level = None
     try:
         raw.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")

@@ -1,0 +1,76 @@
+"""What is installed, compared with what this version needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.pool import NullPool
+
+from rowqueue.core.errors import DatabaseUnavailable, SchemaError
+from rowqueue.core.values import Finding
+from rowqueue.operations import schema
+from rowqueue.sql.migrations import CURRENT
+from rowqueue.sql.tables import Tables
+from rowqueue.store.database import Database
+from rowqueue.store.pools import Pool
+
+_UPGRADE = "run 'rowqueue init'"
+
+
+def doctor(database: Database, tables: Tables, pool: Pool) -> list[Finding]:
+    """Look at the schema: its version, tables, columns and indexes.
+
+    Raises:
+        DatabaseUnavailable: it cannot be reached.
+    """
+    findings = [_version(pool)]
+    with inspector(database) as inspect:
+        for table in tables.metadata.sorted_tables:
+            findings += _table(inspect, table)
+    return findings
+
+
+@contextmanager
+def inspector(database: Database) -> Iterator[sa.Inspector]:
+    """SQLAlchemy's view of a database's tables.
+
+    Raises:
+        DatabaseUnavailable: it cannot be reached.
+    """
+    engine = database.engine or sa.create_engine(database.url, poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            yield sa.inspect(connection)
+    except exc.OperationalError as error:
+        raise DatabaseUnavailable(f"the database cannot be reached ({type(error.orig).__name__})") from None
+
+
+def _version(pool: Pool) -> Finding:
+    try:
+        found = pool.run(schema.check())
+    except SchemaError as error:
+        return Finding("schema", ok=False, message=str(error), remedy=_UPGRADE)
+    return Finding("schema", ok=True, message=f"version {found} of {CURRENT}")
+
+
+def _table(inspect: sa.Inspector, table: sa.Table) -> Iterator[Finding]:
+    if not inspect.has_table(table.name, schema=table.schema):
+        yield Finding("table", ok=False, message=f"{table.fullname} is missing", remedy=_UPGRADE)
+        return
+    there = {column["name"] for column in inspect.get_columns(table.name, schema=table.schema)}
+    missing = [column.name for column in table.columns if column.name not in there]
+    if missing:
+        words = ", ".join(missing)
+        yield Finding("columns", ok=False, message=f"{table.fullname} lacks {words}", remedy=_UPGRADE)
+    else:
+        yield Finding("columns", ok=True, message=f"{table.fullname} has all {len(table.columns)}")
+    installed = {index["name"] for index in inspect.get_indexes(table.name, schema=table.schema)}
+    for index in sorted(table.indexes, key=lambda index: str(index.name)):
+        if index.name in installed:
+            yield Finding("index", ok=True, message=str(index.name))
+        else:
+            remedy = str(sa.schema.CreateIndex(index).compile(dialect=inspect.dialect))
+            yield Finding("index", ok=False, message=f"{index.name} is missing", remedy=remedy.strip())
