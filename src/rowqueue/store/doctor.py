@@ -13,22 +13,26 @@ from rowqueue.core.errors import DatabaseUnavailable, SchemaError
 from rowqueue.core.values import Finding
 from rowqueue.operations import schema
 from rowqueue.sql.migrations import CURRENT
-from rowqueue.sql.tables import Tables
+from rowqueue.sql.statements.catalog import Statements
 from rowqueue.store.database import Database
 from rowqueue.store.pools import Pool
 
 _UPGRADE = "run 'rowqueue init'"
 
 
-def doctor(database: Database, tables: Tables, pool: Pool) -> list[Finding]:
+def doctor(database: Database, statements: Statements) -> list[Finding]:
     """Look at the schema: its version, tables, columns and indexes.
 
     Raises:
         DatabaseUnavailable: it cannot be reached.
     """
-    findings = [_version(pool)]
+    pool = Pool(database, statements, 1)
+    try:
+        findings = [_version(pool)]
+    finally:
+        pool.close()
     with inspector(database) as inspect:
-        for table in tables.metadata.sorted_tables:
+        for table in statements.parts.tables.metadata.sorted_tables:
             findings += _table(inspect, table)
     return findings
 

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rowqueue.core.finish import Finish
 from rowqueue.core.payload import PAYLOAD_LIMIT
 from rowqueue.core.policies import RetryPolicy
-from rowqueue.core.states import State, Verb
+from rowqueue.core.states import State
 from rowqueue.core.values import (
     Claim,
     Enqueued,
-    Finding,
-    Job,
     Json,
-    Key,
-    LogEntry,
     NewJob,
     Outcome,
-    Page,
-    QueueInfo,
-    Rescued,
     Seconds,
-    Stats,
-    WorkerInfo,
     seconds_of,
 )
 from rowqueue.operations import claim as claiming
-from rowqueue.operations import enqueue, finish, operate, reading, schema, upkeep
+from rowqueue.operations import enqueue, finish, operate, schema
 from rowqueue.operations.base import Operation
 from rowqueue.operations.settings import StoreSettings
 from rowqueue.store import plans
-from rowqueue.store.base import StoreBase
 from rowqueue.store.database import Database
-from rowqueue.store.doctor import doctor
+from rowqueue.store.management import Management
 from rowqueue.store.pools import Pool
 
 if TYPE_CHECKING:
@@ -43,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Store(StoreBase):
+class Store(Management):
     """A queue in a database: every method is one short transaction, and safe in any thread.
 
     Args:
@@ -258,147 +248,3 @@ class Store(StoreBase):
     def update_log(self, claim: Claim, seq: int, entry: Json) -> Outcome:
         """Replace an entry that this claim added."""
         return self.run(finish.update_log(claim, seq, entry))
-
-    # a worker's verbs with a claim, a person's with a key
-
-    def skip(self, target: Claim | Key, reason: str = "") -> Outcome:
-        """There is nothing to do for it: → skipped."""
-        return self.skip_many([target], reason)[0]
-
-    def skip_many(self, targets: Sequence[Claim | Key], reason: str = "") -> list[Outcome]:
-        """``skip`` for many, in one statement."""
-        return self.run(plans.end(Verb.SKIP, targets, reason))
-
-    def cancel(self, target: Claim | Key, reason: str = "") -> Outcome:
-        """It is not wanted any more: → cancelled; running, by key: its worker is asked to."""
-        return self.cancel_many([target], reason)[0]
-
-    def cancel_many(self, targets: Sequence[Claim | Key], reason: str = "") -> list[Outcome]:
-        """``cancel`` for many, in one statement."""
-        return self.run(plans.end(Verb.CANCEL, targets, reason))
-
-    def discard(self, target: Claim | Key, reason: str = "") -> Outcome:
-        """It can never work: → discarded; running, by key: its worker loses the lease."""
-        return self.discard_many([target], reason)[0]
-
-    def discard_many(self, targets: Sequence[Claim | Key], reason: str = "") -> list[Outcome]:
-        """``discard`` for many, in one statement."""
-        return self.run(plans.end(Verb.DISCARD, targets, reason))
-
-    # a person's verbs
-
-    def retry(self, key: Key) -> Outcome:
-        """Run it again, whatever became of it: any but running → available."""
-        return self.retry_many([key])[0]
-
-    def retry_many(self, keys: Sequence[Key]) -> list[Outcome]:
-        """``retry`` for many; a taken unique key answers ``conflict`` for that one alone."""
-        return self.run(operate.retry(keys))
-
-    def promote(self, key: Key) -> Outcome:
-        """Do not wait: pending, scheduled, retryable → available."""
-        return self.run(operate.promote([key]))[0]
-
-    def delete(self, key: Key) -> Outcome:
-        """Remove a final job and its log."""
-        return self.delete_many([key])[0]
-
-    def delete_many(self, keys: Sequence[Key]) -> list[Outcome]:
-        """``delete`` for many, in one statement."""
-        return self.run(operate.delete(keys))
-
-    def pause(self, queue: str) -> bool:
-        """Stop claims from a queue; False when it was paused already."""
-        return self.run(operate.pause(queue))
-
-    def resume(self, queue: str) -> bool:
-        """Let claims from a queue go on; False when it was not paused."""
-        return self.run(operate.resume(queue))
-
-    # upkeep
-
-    def promote_due(self, limit: int = 1000) -> dict[str, int]:
-        """Make due jobs available; how many, by queue."""
-        return self.run(upkeep.promote_due(limit))
-
-    def next_due(self) -> float | None:
-        """Seconds until the next scheduled or retryable job is due; None where there is none."""
-        return self.run(upkeep.next_due())
-
-    def rescue(self, limit: int = 100) -> list[Rescued]:
-        """Take jobs from workers whose lease ran out."""
-        return self.run(upkeep.rescue(self.settings, limit))
-
-    def prune(
-        self, *, ages: Mapping[State, Seconds] | None = None, queue: str | None = None, limit: int = 1000
-    ) -> int:
-        """Delete final jobs older than their state's age (seconds or timedelta); how many."""
-        return self.run(upkeep.prune(ages, queue, limit))
-
-    def heartbeat(
-        self, worker: str, *, queues: Mapping[str, int], kinds: Sequence[str], idle: bool = False
-    ) -> None:
-        """Say that a worker lives."""
-        self.run(upkeep.heartbeat(worker, queues, kinds, idle))
-
-    def forget_worker(self, worker: str) -> None:
-        """Say that a worker stopped."""
-        self.run(upkeep.forget_worker(worker))
-
-    def forget_silent_workers(self, silence: Seconds = 300.0) -> None:
-        """Forget workers that were not heard of for so long."""
-        self.run(upkeep.forget_silent_workers(seconds_of(silence, "silence")))
-
-    def doctor(self) -> Sequence[Finding]:
-        """What is installed, compared with what this version needs."""
-        return doctor(self.database, self.tables, self._pool)
-
-    # reading
-
-    def get(self, key: Key) -> Job | None:
-        """One job, or None."""
-        return self.run(reading.get(key))
-
-    def list(
-        self,
-        *,
-        queue: str | None = None,
-        kind: str | None = None,
-        state: State | Collection[State] | None = None,
-        tags: Sequence[str] = (),
-        correlation_id: str | None = None,
-        correlation_group: str | None = None,
-        after: str | None = None,
-        limit: int = 100,
-        newest_first: bool = False,
-    ) -> Page:
-        """One page of jobs by id; ``after`` is the ``next`` of the page before."""
-        return self.run(
-            reading.list_jobs(
-                queue=queue,
-                kind=kind,
-                state=state,
-                tags=tags,
-                correlation_id=correlation_id,
-                correlation_group=correlation_group,
-                after=after,
-                limit=limit,
-                newest_first=newest_first,
-            )
-        )
-
-    def stats(self) -> Stats:
-        """Counts by queue and state, the longest wait, and kinds that nobody knows."""
-        return self.run(reading.stats())
-
-    def queues(self) -> Sequence[QueueInfo]:
-        """Queues that were paused or have settings."""
-        return self.run(reading.queues())
-
-    def workers(self) -> Sequence[WorkerInfo]:
-        """Workers that said they live."""
-        return self.run(reading.workers())
-
-    def log(self, key: Key) -> Sequence[LogEntry]:
-        """The execution log of a job, oldest first."""
-        return self.run(reading.log(key))
