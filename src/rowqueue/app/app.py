@@ -1,0 +1,198 @@
+"""The app: a database, and the jobs that run from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+
+from rowqueue.app.context import Context
+from rowqueue.app.decorator import Decorator, TakesAnything
+from rowqueue.app.definition import define
+from rowqueue.app.job import JobFunction
+from rowqueue.app.options import Options
+from rowqueue.app.registry import Registry
+from rowqueue.app.stores import Stores
+from rowqueue.core.errors import ConfigurationError
+from rowqueue.core.payload import PAYLOAD_LIMIT
+from rowqueue.core.policies import RetryPolicy
+from rowqueue.core.values import Seconds
+from rowqueue.operations.settings import StoreSettings
+from rowqueue.store import AsyncStore, Store
+from rowqueue.store.database import Database
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class App:
+    """A database and the jobs that run from it.
+
+    Making one checks the options and connects to nothing. It is safe in any thread, and may live
+    at the top of a module.
+
+    Args:
+        database: a URL (``sqlite:///jobs.db``, ``postgresql://…``) or a SQLAlchemy Engine or AsyncEngine.
+        prefix: what every table name begins with.
+        schema: the database schema of the tables; None is the connection's own.
+        lease: how long a claim lasts without renewal (seconds or timedelta, at least 1 s).
+        retry: when a failed job runs again, unless its own ``retry`` says otherwise; None is
+            ``RetryPolicy.exponential()``.
+        max_attempts: starts before a failure is final, unless the job says otherwise.
+        max_rescues: crashes before a job is discarded.
+        payload_limit: the longest encoded arguments, meta or result (bytes).
+        synchronous: SQLite only: FULL (every acknowledged row survives a power loss) or NORMAL.
+        prepared: PostgreSQL only: False behind a pooler that cannot keep prepared statements.
+        pool_size: the most connections that each store keeps (PostgreSQL).
+
+    Raises:
+        ConfigurationError: an option is wrong, or the database's driver is not installed.
+
+    Example:
+        >>> app = App("sqlite:///jobs.db")
+        >>> @app.job(queue="mail", kind="send_welcome")
+        ... def send_welcome(user_id: int) -> None: ...
+        >>> send_welcome.enqueue(user_id=7)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        database: str | URL | Engine | AsyncEngine,
+        *,
+        prefix: str = "rowqueue_",
+        schema: str | None = None,
+        lease: Seconds = 30.0,
+        retry: RetryPolicy | None = None,
+        max_attempts: int = 25,
+        max_rescues: int = 3,
+        payload_limit: int = PAYLOAD_LIMIT,
+        synchronous: str = "FULL",
+        prepared: bool = True,
+        pool_size: int = 4,
+    ) -> None:
+        settings = StoreSettings(
+            prefix=prefix,
+            schema=schema,
+            lease=lease,
+            retry=RetryPolicy.exponential() if retry is None else retry,
+            max_attempts=max_attempts,
+            max_rescues=max_rescues,
+            payload_limit=payload_limit,
+        )
+        source = Database(database, synchronous=synchronous, prepared=prepared)
+        self.registry = Registry()
+        self.stores = Stores(source, settings, pool_size)
+
+    def __repr__(self) -> str:
+        url = self.stores.database.url.render_as_string(hide_password=True)
+        return f"<App on {url}, {len(set(self.jobs.values()))} jobs>"
+
+    @property
+    def jobs(self) -> Mapping[str, JobFunction[..., Any]]:
+        """The jobs by kind and alias, read-only."""
+        return self.registry.jobs
+
+    @property
+    def store(self) -> Store:
+        """The sync store, made when it is first asked for."""
+        return self.stores.sync
+
+    @property
+    def async_store(self) -> AsyncStore:
+        """The async store, made when it is first asked for."""
+        return self.stores.asynchronous
+
+    def init(self) -> int:
+        """Create the tables or upgrade them; returns the schema's version."""
+        return self.store.init()
+
+    def close(self) -> None:
+        """Close the sync store's connections; the next use opens new ones (as after a fork)."""
+        self.stores.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of both stores."""
+        await self.stores.aclose()
+
+    @overload
+    def job(self, function: TakesAnything[P, R], /) -> JobFunction[P, R]: ...
+    @overload
+    def job(self, function: Callable[Concatenate[Context, P], R], /) -> JobFunction[P, R]: ...
+    @overload
+    def job(self, function: Callable[P, R], /) -> JobFunction[P, R]: ...
+    @overload
+    def job(
+        self,
+        *,
+        kind: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str = "default",
+        priority: int = 2,
+        max_attempts: int | None = None,
+        timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
+        process: bool = False,
+        tags: Sequence[str] = (),
+    ) -> Decorator: ...
+    def job(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        kind: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str = "default",
+        priority: int = 2,
+        max_attempts: int | None = None,
+        timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
+        process: bool = False,
+        tags: Sequence[str] = (),
+        **unknown: object,
+    ) -> Any:
+        """Make a job of a function, ``def`` or ``async def``: ``@app.job`` or ``@app.job(...)``.
+
+        The function's parameters must be annotated with types that can be stored (JSON types,
+        datetime, UUID, Decimal, Enum, bytes, dataclasses, TypedDict, msgspec.Struct, pydantic
+        models, and collections of these); without an annotation they take plain JSON data. If the
+        first one is annotated ``rowqueue.Context``, the worker gives it the attempt's context.
+
+        Args:
+            function: what to decorate.
+            kind: its name in the database; None is ``module.function``.
+            aliases: older names whose stored jobs it runs, too.
+            queue: which workers run it.
+            priority: 1 (first) to 4 (last).
+            max_attempts: starts before a failure is final; None is the app's.
+            timeout: how long one attempt may run (seconds or timedelta).
+            retry: when a failed attempt runs again; None is the app's.
+            process: run it in a process of its own (``def`` only).
+            tags: words to find its jobs by.
+            unknown: nothing else.
+
+        Raises:
+            ConfigurationError: an option is unknown or wrong, the kind is taken, or a parameter's
+                values cannot be stored.
+        """
+        if unknown:
+            raise ConfigurationError(
+                f"@app.job has no option {', '.join(map(repr, unknown))}; there are kind, aliases, queue, priority,"
+                " max_attempts, timeout, retry, process, tags (others go to .options() at the enqueue)"
+            )
+        options = Options(
+            queue=queue,
+            priority=priority,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            tags=tags or None,
+        )
+
+        def decorate(function: Callable[..., Any]) -> JobFunction[..., Any]:
+            definition = define(function, kind=kind, aliases=aliases, retry=retry, process=process)
+            job: JobFunction[..., Any] = JobFunction(self.stores, definition, options)
+            self.registry.add(job)
+            return job
+
+        return decorate if function is None else decorate(function)

@@ -1,0 +1,81 @@
+"""What a decorated function is as a job, whatever options a call of it has."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rowqueue.app.arguments import Signature
+from rowqueue.app.context import Context
+from rowqueue.app.kinds import kind_of
+from rowqueue.core import names
+from rowqueue.core.errors import ConfigurationError
+from rowqueue.core.policies import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A job: its kind, its function, and how a worker runs it.
+
+    Attributes:
+        kind: the name in the database.
+        aliases: older names that it answers to.
+        function: what was decorated.
+        signature: its parameters, without the context.
+        retry: when a failed attempt runs again; None leaves it to the app.
+        process: it runs in a process of its own.
+        is_async: calling it gives something to await.
+    """
+
+    kind: str
+    aliases: tuple[str, ...]
+    function: Callable[..., Any]
+    signature: Signature
+    retry: RetryPolicy | None
+    process: bool
+    is_async: bool
+
+
+def define(
+    function: Callable[..., Any],
+    *,
+    kind: str | None,
+    aliases: Sequence[str],
+    retry: RetryPolicy | None,
+    process: bool,
+) -> Definition:
+    """Read a function as a job.
+
+    Raises:
+        ConfigurationError: it has no lasting name, cannot run as a job, or takes what cannot be stored.
+    """
+    if not callable(function):
+        raise ConfigurationError(f"@app.job decorates functions, not {type(function).__name__}")
+    name = kind_of(function) if kind is None else names.text(kind, "kind")
+    if isinstance(aliases, str):
+        raise ConfigurationError(
+            f"aliases of {name} must be a list of names, not one text: aliases=({aliases!r},)"
+        )
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(f"retry of {name} must be a RetryPolicy, such as RetryPolicy.constant(5)")
+    inner = inspect.unwrap(function)
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise ConfigurationError(f"{name} is a generator: nobody would run what it yields; let it return")
+    is_async = any(
+        inspect.iscoroutinefunction(one)
+        for one in (function, inner, getattr(function, "__call__", None))  # noqa: B004
+    )
+    if process and is_async:
+        raise ConfigurationError(f"{name} is async def: process=True is for def")
+    return Definition(
+        kind=name,
+        aliases=tuple(names.text(alias, f"an alias of {name}") for alias in aliases),
+        function=function,
+        signature=Signature(name, function, Context),
+        retry=retry,
+        process=process,
+        # A plain wrapper around an async function is taken to hand on what that returns.
+        is_async=is_async,
+    )

@@ -1,0 +1,272 @@
+"""A function that is also a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from functools import partial, update_wrapper
+from typing import Any, Generic, Never, ParamSpec, TypeVar, overload
+
+from rowqueue.app.arguments import Arguments
+from rowqueue.app.bound import AsyncBound, Batch, Bound
+from rowqueue.app.connections import AsyncConnection, SyncConnection
+from rowqueue.app.context import Context, direct
+from rowqueue.app.definition import Definition
+from rowqueue.app.options import Options, refuse_unknown
+from rowqueue.app.stores import Stores
+from rowqueue.core.errors import InvalidArguments
+from rowqueue.core.policies import RetryPolicy
+from rowqueue.core.states import State
+from rowqueue.core.values import Enqueued, Job, Json, NewJob, Seconds, seconds_of
+from rowqueue.store.borrowed import AsyncBoundStore
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class JobFunction(Generic[P, R_co]):
+    """What ``@app.job`` makes of a function: still callable, and enqueued by its verbs.
+
+    Everywhere the arguments are the function's own, without the context. They are stored by
+    name, checked against the annotations first; defaults are not stored, so that changing one
+    changes it for waiting jobs, too. Options have a place of their own, ``options``, and never
+    collide with arguments.
+
+    Example:
+        >>> send_welcome.enqueue(user_id=7)  # doctest: +SKIP
+        >>> send_welcome.options(delay=60).enqueue(7)  # doctest: +SKIP
+    """
+
+    def __init__(self, stores: Stores, definition: Definition, options: Options) -> None:
+        update_wrapper(self, definition.function, updated=())
+        self.__signature__ = definition.signature.public
+        self._stores = stores
+        self._definition = definition
+        self._options = options
+        self._encode = definition.signature.encode
+        self._fields = options.given()
+        self.kind = definition.kind
+        self.aliases = definition.aliases
+
+    def __repr__(self) -> str:
+        return f"<job {self.kind}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function here and now, without queue or worker.
+
+        A context is made up where the function takes one: its log and progress go nowhere.
+        For another context call ``.function``.
+        """
+        if self.takes_context:
+            return self.function(direct(self.kind, self.queue), *args, **kwargs)  # type: ignore[no-any-return]
+        return self.function(*args, **kwargs)  # type: ignore[no-any-return]
+
+    # how a worker runs it
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What was decorated; takes the context, too, if it has one."""
+        return self._definition.function
+
+    @property
+    def queue(self) -> str:
+        """Where it is enqueued."""
+        return self._options.queue or "default"
+
+    @property
+    def timeout(self) -> float | None:
+        """How long one attempt may run (seconds); None: as long as it takes."""
+        return None if self._options.timeout is None else seconds_of(self._options.timeout, "timeout")
+
+    @property
+    def retry(self) -> RetryPolicy | None:
+        """Its retry policy; None leaves it to the app."""
+        return self._definition.retry
+
+    @property
+    def process(self) -> bool:
+        """It runs in a process of its own."""
+        return self._definition.process
+
+    @property
+    def is_async(self) -> bool:
+        """It runs in the worker's event loop, and is awaited."""
+        return self._definition.is_async
+
+    @property
+    def takes_context(self) -> bool:
+        """Its first parameter is the Context."""
+        return self._definition.signature.takes_context
+
+    def decode(self, job: Job) -> tuple[list[Any], dict[str, Any]]:
+        """A stored job's arguments, positional and by name, without the context.
+
+        Raises:
+            InvalidArguments: they do not fit the function, which has changed since the enqueue.
+        """
+        return self._definition.signature.decode(job.args)
+
+    def bind(self, context: Context) -> Callable[[], Any]:
+        """The call that runs a claimed job, ready to be made (in a thread, or in the loop).
+
+        Raises:
+            InvalidArguments: its arguments do not fit the function, which has changed since the enqueue.
+        """
+        args, kwargs = self.decode(context.job)
+        if self.takes_context:
+            return partial(self.function, context, *args, **kwargs)
+        return partial(self.function, *args, **kwargs)
+
+    # enqueue
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Enqueued:
+        """Enqueue it, in a short transaction of its own.
+
+        Returns:
+            The row, and whether it is new (False: the unique key was taken, this is its row).
+
+        Raises:
+            InvalidArguments: the arguments do not fit the function's annotations, or cannot be stored.
+        """
+        return self._stores.sync.enqueue(
+            NewJob(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
+        )
+
+    async def enqueue_async(self, *args: P.args, **kwargs: P.kwargs) -> Enqueued:
+        """``enqueue``, awaited."""
+        job = NewJob(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
+        return await self._stores.asynchronous.enqueue(job)
+
+    def enqueue_many(self, batch: Batch) -> list[Enqueued]:
+        """Enqueue it once for each element, all or none, in one transaction.
+
+        Args:
+            batch: each element is ``job.args(...)``, or a tuple of positional arguments.
+
+        Returns:
+            One answer for each element, in the order given.
+
+        Example:
+            >>> send_welcome.enqueue_many([send_welcome.args(1), (2,), (3,)])  # doctest: +SKIP
+        """
+        return self._stores.sync.enqueue_many(self._new_jobs(batch))
+
+    async def enqueue_many_async(self, batch: Batch) -> list[Enqueued]:
+        """``enqueue_many``, awaited."""
+        return await self._stores.asynchronous.enqueue_many(self._new_jobs(batch))
+
+    @overload
+    def on(self, connection: SyncConnection) -> Bound[P]: ...
+    @overload
+    def on(self, connection: AsyncConnection) -> AsyncBound[P]: ...
+    def on(self, connection: Any) -> Bound[P] | AsyncBound[P]:
+        """Enqueue in your own transaction: the job exists exactly when that commits.
+
+        Args:
+            connection: a SQLAlchemy Session, Connection, AsyncSession or AsyncConnection, or a
+                connection of psycopg (sync or async), asyncpg or sqlite3, to the app's database.
+
+        Returns:
+            The enqueuing verbs; to be awaited where the connection is async.
+
+        Raises:
+            ConfigurationError: not such a connection, or to another kind of database.
+        """
+        bound = self._stores.sync.on(connection)
+        if isinstance(bound, AsyncBoundStore):
+            return AsyncBound(bound, self._new_job, self._new_jobs)
+        return Bound(bound, self._new_job, self._new_jobs)
+
+    def args(self, *args: P.args, **kwargs: P.kwargs) -> Arguments:
+        """Arguments for ``enqueue_many``, checked and encoded now.
+
+        Raises:
+            InvalidArguments: they do not fit the function's annotations, or cannot be stored.
+        """
+        return Arguments(self.kind, self._encode(args, kwargs))
+
+    def options(
+        self,
+        *,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        unique_key: str | None = None,
+        unique_states: Collection[State] | None = None,
+        max_attempts: int | None = None,
+        timeout: Seconds | None = None,
+        tags: Sequence[str] | None = None,
+        correlation_id: str | None = None,
+        correlation_group: str | None = None,
+        meta: Mapping[str, Json] | None = None,
+        pending: bool | None = None,
+        **unknown: Never,
+    ) -> JobFunction[P, R_co]:
+        """The same job with other options; None leaves one as it was, and later ones win.
+
+        Args:
+            delay: run it no sooner than this after the enqueue (seconds or timedelta).
+            at: run it no sooner than this aware datetime; not together with ``delay``.
+            priority: 1 (first) to 4 (last).
+            queue: which workers run it.
+            unique_key: at most one unfinished job may have this key.
+            unique_states: a wider set of states in which the key is taken.
+            max_attempts: starts before a failure is final.
+            timeout: how long one attempt may run (seconds or timedelta).
+            tags: words to find it by.
+            correlation_id: an id that it shares with what caused it.
+            correlation_group: a wider group, for listing.
+            meta: anything JSON can hold, for people and tools; the function does not get it.
+            pending: park it until ``store.promote`` is called for it.
+            unknown: nothing else.
+
+        Raises:
+            ConfigurationError: an option is unknown, or its value is wrong.
+        """
+        refuse_unknown(unknown)
+        later = Options(
+            delay=delay,
+            at=at,
+            priority=priority,
+            queue=queue,
+            unique_key=unique_key,
+            unique_states=unique_states,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            tags=tags,
+            correlation_id=correlation_id,
+            correlation_group=correlation_group,
+            meta=meta,
+            pending=pending,
+        )
+        return JobFunction(self._stores, self._definition, self._options.then(later))
+
+    def new_job(self, arguments: Arguments) -> NewJob:
+        """The row to be, for a store's own ``enqueue``.
+
+        Raises:
+            InvalidArguments: the arguments are another job's.
+        """
+        if arguments.kind != self.kind:
+            raise InvalidArguments(
+                f"{self.kind} got arguments of {arguments.kind}: make them with its own args(...)"
+            )
+        return NewJob(kind=self.kind, args=arguments.values, **self._fields)
+
+    def _new_job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
+        return NewJob(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
+
+    def _new_jobs(self, batch: Batch) -> list[NewJob]:
+        jobs: list[NewJob] = []
+        for index, element in enumerate(batch):
+            if isinstance(element, Arguments):
+                jobs.append(self.new_job(element))
+            elif isinstance(element, tuple):
+                jobs.append(NewJob(kind=self.kind, args=self._encode(element, {}), **self._fields))
+            else:
+                raise InvalidArguments(
+                    f"element {index} for {self.kind} is a {type(element).__name__}: pass its own args(...) or"
+                    " a tuple of its arguments, such as (1,)"
+                )
+        return jobs
