@@ -178,7 +178,7 @@ class SQLite:
 
     def seconds_until(self, moment: ColumnElement[Any]) -> ColumnElement[float]:
         difference = sa.type_coerce(moment, sa.Integer()) - sa.type_coerce(self.now(), sa.Integer())
-        return difference.op("/", return_type=sa.Double())(const(1_000_000.0, sa.Double()))
+        return sa.cast(difference, sa.Double()) / const(1_000_000.0, sa.Double())
 
     def iso_now(self) -> ColumnElement[str]:
         return sa.literal_column("strftime('%Y-%m-%dT%H:%M:%fZ', 'now')", sa.Text())
