@@ -73,6 +73,7 @@ def list_jobs(
         correlation_id=correlation_id is not None,
         correlation_group=correlation_group is not None,
         newest_first=newest_first,
+        after=after is not None,
     )
 
     def steps(s: Statements) -> Steps[Page]:

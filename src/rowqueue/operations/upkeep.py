@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rowqueue.core import names
@@ -59,20 +59,19 @@ def rescue(settings: StoreSettings, limit: int) -> Operation[list[Rescued]]:
 
 def prune(ages: Mapping[State, Seconds] | None, queue: str | None, limit: int) -> Operation[int]:
     """Delete final jobs that are older than their state's age; never a running row."""
-    by_age: dict[float, list[str]] = defaultdict(list)
+    wanted: dict[str, float] = {}
     for state, age in (PRUNE_AGES if ages is None else ages).items():
         if State(state) not in FINAL:
             raise ConfigurationError(
                 f"only final jobs are pruned, and {state} is not: use {', '.join(sorted(FINAL))}"
             )
-        by_age[seconds_of(age, f"the age of {state}")].append(State(state).value)
+        wanted[State(state).value] = seconds_of(age, f"the age of {state}")
     names.whole(limit, "limit", 1, 100_000)
 
     def steps(s: Statements) -> Steps[int]:
         count = 0
-        for age, states in sorted(by_age.items()):
-            packed = s.dialect.pack_list(states)
-            rows = yield s.call("prune", age=age, states=packed, queue=queue, limit=limit - count)
+        for state, age in wanted.items():
+            rows = yield s.call("prune", age=age, state=state, queue=queue, limit=limit - count)
             if rows:
                 yield s.call("delete_log", keys=s.dialect.pack_list([row[0] for row in rows]))
             count += len(rows)

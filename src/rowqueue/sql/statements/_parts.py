@@ -107,7 +107,9 @@ class Parts:
         """
         if not self.dialect.has_lateral:
             return self.job.c.id.in_(self.dialect.skip_locked(picked, alias, weak=weak))
-        rows: sa.Select[Any] = picked.with_only_columns(sa.literal_column(f"{alias.name}.ctid"), maintain_column_froms=True)
+        rows: sa.Select[Any] = picked.with_only_columns(
+            sa.literal_column(f"{alias.name}.ctid"), maintain_column_froms=True
+        )
         locked = self.dialect.skip_locked(rows, alias, weak=weak)
         return sa.literal_column("ctid") == sa.any_(sa.func.array(locked.scalar_subquery()))
 

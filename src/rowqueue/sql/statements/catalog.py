@@ -50,7 +50,7 @@ BUILDERS: Mapping[str, Builder] = {
     "log": reading.log,
     "standing": reading.standing,
     "get": reading.get,
-    "list": partial(reading.page, chosen=reading.Filter()),
+    "list": partial(reading.page, chosen=reading.Filter(after=True)),
     "stats": reading.counts,
     "stats_unclaimable": reading.unclaimable,
     "queues": reading.queues,

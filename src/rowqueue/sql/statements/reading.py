@@ -49,6 +49,7 @@ class Filter:
     correlation_id: bool = False
     correlation_group: bool = False
     newest_first: bool = False
+    after: bool = False
 
 
 def page(parts: Parts, chosen: Filter) -> Any:
@@ -56,7 +57,9 @@ def page(parts: Parts, chosen: Filter) -> Any:
     c = parts.job.c
     after = param("after", sa.BigInteger())
     beyond = c.id < after if chosen.newest_first else c.id > after
-    select = sa.select(*parts.columns()).where(sa.or_(after.is_(None), beyond))
+    select = sa.select(*parts.columns())
+    if chosen.after:  # not ``after IS NULL OR …``, which reads all pages before this one
+        select = select.where(beyond)
     for name in ("queue", "kind", "correlation_id", "correlation_group"):
         if getattr(chosen, name):
             select = select.where(c[name] == param(name, sa.Text()))
