@@ -1,0 +1,92 @@
+"""``rowqueue work``: run an app's jobs."""
+
+from __future__ import annotations
+
+import click
+
+from rowqueue.cli.target import TargetOptions, target_options
+from rowqueue.core.errors import ConfigurationError
+
+
+@click.command("work")
+@click.argument("app_path", metavar="APP", required=False)
+@target_options
+@click.option("--queue", "queues", multiple=True, metavar="NAME[=N]", help="Only this queue, N jobs at once.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Jobs at once (default: the queues' sum, or 10).",
+)
+@click.option("--processes", type=click.IntRange(1, 1_000), default=1, show_default=True)
+@click.option("--drain", is_flag=True, help="End when no job is left to run.")
+@click.option("--lease", type=float, metavar="SECONDS", help="How long a claim lasts (default: the app's).")
+@click.option("--poll", type=float, default=1.0, show_default=True, metavar="SECONDS")
+@click.option("--grace", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@click.option("--lifeline", is_flag=True, hidden=True)  # set by the supervisor: stop when stdin ends
+def command(
+    target: TargetOptions,
+    app_path: str | None,
+    queues: tuple[str, ...],
+    concurrency: int | None,
+    processes: int,
+    drain: bool,
+    lease: float | None,
+    poll: float,
+    grace: float,
+    lifeline: bool,
+) -> int:
+    """Run the jobs of APP (module:name) until SIGTERM or Ctrl-C.
+
+    \b
+    rowqueue work shop.jobs:app
+    rowqueue work shop.jobs:app --queue mail=20 --queue reports=2 --processes 4
+    """
+    from rowqueue.worker import Worker
+
+    app = target.load(app_path)
+    slots = queue_slots(queues, concurrency)
+    worker = Worker(
+        app, queues=slots, concurrency=concurrency, lease=lease, poll=poll, grace=grace, drain=drain
+    )
+    if processes > 1:  # what is wrong with the app or the options was said above, once
+        from rowqueue.cli.supervisor import Supervisor
+
+        app.store.check_schema()
+        app.close()
+        path = app_path or target.app
+        assert path is not None
+        options = ["--poll", str(poll), "--grace", str(grace)]
+        options += [part for queue in queues for part in ("--queue", queue)]
+        options += ["--concurrency", str(concurrency)] if concurrency is not None else []
+        options += ["--lease", str(lease)] if lease is not None else []
+        options += ["--drain"] if drain else []
+        return Supervisor(["work", path, "--lifeline", *options], processes).run()
+    if lifeline:
+        from rowqueue.cli.lifeline import on_parent_death
+
+        on_parent_death(worker.stop)
+    try:
+        app.store.check_schema()
+        worker.run()
+    finally:
+        app.close()
+    return 0
+
+
+def queue_slots(queues: tuple[str, ...], concurrency: int | None) -> dict[str, int] | None:
+    """``mail=20`` and ``mail`` as slots by queue; None when no queue is named, which means all.
+
+    Raises:
+        ConfigurationError: not of that form, or a queue is named twice.
+    """
+    slots: dict[str, int] = {}
+    for text in queues:
+        name, equals, number = text.rpartition("=")
+        name, count = (name, number) if equals else (text, str(concurrency or 10))
+        if not name or not (count.isascii() and count.isdigit()) or not 1 <= int(count) <= 10_000:
+            raise ConfigurationError(f"--queue {text!r} is not NAME or NAME=N: write --queue mail=20")
+        if name in slots:
+            raise ConfigurationError(f"--queue {name} is given twice: name each queue once")
+        slots[name] = int(count)
+    return slots or None

@@ -1,0 +1,28 @@
+"""One worker process of the demo: ``python -m rowqueue.demo.worker``, started by ``crew``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+from rowqueue.cli.lifeline import on_parent_death
+from rowqueue.cli.target import DATABASE_VARIABLE
+from rowqueue.demo.jobs import CONCURRENCY, LEASE, QUEUE, open_demo
+from rowqueue.worker import Worker
+
+
+def main(prefix: str, schema: str, name: str) -> None:
+    """Work the demo's queue until the parent says stop, or is gone."""
+    warnings.simplefilter("ignore")  # what the compiler thinks of the files that are indexed
+    demo = open_demo(os.environ[DATABASE_VARIABLE], prefix=prefix, schema=schema or None)
+    worker = Worker(demo.app, queues={QUEUE: CONCURRENCY}, lease=LEASE, poll=0.2, worker_id=name)
+    on_parent_death(worker.stop)
+    try:
+        worker.run()
+    finally:
+        demo.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
