@@ -166,6 +166,8 @@ class Claim:
     lease: int
     job: Job
     record: Any = field(default=None, repr=False)
+    fence: tuple[Any, ...] = field(default=(), repr=False)
+    """On a table of the user's: the values that together tell this claim from another."""
 
 
 Reason: TypeAlias = Literal["lost", "gone", "wrong_state", "conflict"]

@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from rowqueue.core.states import State
-from rowqueue.core.values import Claim, Key, Outcome
+from rowqueue.core.values import Claim, Key, Outcome, Reason
 from rowqueue.operations.base import Steps
+from rowqueue.operations.decode import key_of
 from rowqueue.sql.statements.catalog import Statements
 
-Standing: TypeAlias = tuple[int, State, bool]
+
+class Standing(NamedTuple):
+    """How a row stands: its fence, its state, and whether somebody asked to cancel it."""
+
+    fence: tuple[Any, ...]
+    state: State
+    cancel_requested: bool
+
+    def outcome(self, key: Key, reason: Reason | None) -> Outcome:
+        """An answer about this row."""
+        return Outcome(key, reason, self.state, lease_of(self.fence), cancel_requested=self.cancel_requested)
+
+
+def fence_of(claim: Claim) -> tuple[Any, ...]:
+    """What tells a claim from another: its lease, or on a table of the user's its fence."""
+    return claim.fence or (claim.lease,)
+
+
+def lease_of(fence: tuple[Any, ...]) -> int | None:
+    """The lease in a fence, where the fence is one."""
+    return fence[0] if len(fence) == 1 and isinstance(fence[0], int) else None
 
 
 def standing(s: Statements, keys: Sequence[Key]) -> Steps[dict[Any, Standing]]:
-    """Lease, state and cancel request of rows, by key; rows that are gone are left out."""
+    """How rows stand, by key; rows that are gone are left out."""
     if not keys:
         return {}
-    rows = yield s.call("standing", keys=s.dialect.pack_list(list(keys)))
-    return {row[0]: (row[1], State(row[2]), bool(row[3])) for row in rows}
+    rows = yield s.call("standing", **s.pack_keys(keys))
+    width = len(s.layout.key)
+    return {
+        key_of(row, s.layout): Standing(tuple(row[width:-2]), s.layout.state_of(row[-2]), bool(row[-1]))
+        for row in rows
+    }
 
 
-def refused(s: Statements, claims: Sequence[Claim]) -> Steps[dict[tuple[Any, int], Outcome]]:
-    """Answers for claims whose guarded write matched no row."""
+def refused(s: Statements, claims: Sequence[Claim]) -> Steps[dict[tuple[Any, Any], Outcome]]:
+    """Answers, by key and fence, for claims whose guarded write matched no row."""
     found = yield from standing(s, [claim.key for claim in claims])
-    return {(claim.key, claim.lease): _answer(claim, found.get(claim.key)) for claim in claims}
+    return {(claim.key, fence_of(claim)): _answer(claim, found.get(claim.key)) for claim in claims}
 
 
 def _answer(claim: Claim, row: Standing | None) -> Outcome:
     if row is None:
         return Outcome(claim.key, "gone")
-    lease, state, cancel = row
-    reason = "lost" if lease != claim.lease else "wrong_state"
-    return Outcome(claim.key, reason, state, lease, cancel_requested=cancel)  # type: ignore[arg-type]
+    return row.outcome(claim.key, "lost" if row.fence != fence_of(claim) else "wrong_state")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from rowqueue.core import names
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.states import State
 from rowqueue.core.values import Claim, Job, Outcome, Seconds, seconds_of
-from rowqueue.operations.answers import refused
+from rowqueue.operations.answers import fence_of, refused
 from rowqueue.operations.base import Access, Operation, Steps
-from rowqueue.operations.decode import job_of
+from rowqueue.operations.decode import job_of, key_of
 from rowqueue.operations.settings import StoreSettings
-from rowqueue.sql.compiled import Call, Statement
+from rowqueue.sql.compiled import Call, Rows, Statement
 from rowqueue.sql.statements import claim as sql
 from rowqueue.sql.statements.catalog import Statements
 
 Queues: TypeAlias = Mapping[str, int] | Sequence[str] | None
-Where: TypeAlias = Callable[[Any], Any]
+Where: TypeAlias = sql.Where
 
 
 def claim(
@@ -64,14 +65,17 @@ def _claim(
     where: Where | None,
     values: dict[str, Any],
 ) -> Steps[list[Claim]]:
+    statement = _statement(s, kinds, where)
+    if kinds is not None:
+        values = {**values, "kinds": s.dialect.pack_list(list(kinds))}
+    if s.layout.mapped:
+        rows = yield Call(statement, {**values, "limit": limit})
+        return (yield from _with_records(s, rows))
     if slots is None:
         ready = yield s.call("claim_ready_queues")
         slots = {row[0]: limit for row in ready}
     if not slots:
         return []
-    statement = _statement(s, kinds, where)
-    if kinds is not None:
-        values = {**values, "kinds": s.dialect.pack_list(list(kinds))}
     if s.dialect.has_lateral:
         wanted: dict[str, list[Any]] = {"queue": list(slots), "slots": list(slots.values())}
         packed = s.dialect.pack_rows("wanted", wanted)
@@ -82,19 +86,28 @@ def _claim(
             free = min(free, limit - len(rows))
             if free > 0:
                 rows += yield Call(statement, {**values, "queue": queue, "limit": free})
-    jobs = sorted(map(job_of, rows), key=_order)
+    jobs = sorted((job_of(row, s.layout) for row in rows), key=_order)
     return [Claim(job.id, job.lease, job) for job in jobs]
+
+
+def _with_records(s: Statements, rows: Rows) -> Steps[list[Claim]]:
+    """The claims of a table of the user's, each with its row as the view shows it after the claim."""
+    if not rows:
+        return []
+    jobs = [job_of(row, s.layout) for row in rows]
+    found = yield s.call("claim_records", **s.pack_keys([job.id for job in jobs]))
+    width, fences = len(s.layout.key), len(s.layout.fence)
+    records = {key_of(row, s.layout): s.layout.record(row[width:]) for row in found}
+    return [
+        Claim(job.id, job.lease, job, records.get(job.id), tuple(row[-fences:]))
+        for job, row in zip(jobs, rows, strict=True)
+    ]
 
 
 def _statement(s: Statements, kinds: Sequence[str] | None, where: Where | None) -> Statement:
     if where is None:
         return s["claim" if kinds is None else "claim_kinds"]
-    condition = where(s.parts.job)
-    if not hasattr(condition, "compile"):
-        raise ConfigurationError(
-            f"where must return a SQLAlchemy condition over the table, not {type(condition).__name__}"
-        )
-    return s.compile("claim", sql.claim(s.parts, kinds=kinds is not None, where=condition))
+    return s.compile("claim", sql.claim(s.parts, kinds=kinds is not None, where=where))
 
 
 def _order(job: Job) -> tuple[Any, ...]:
@@ -115,21 +128,18 @@ def extend(
 def _extend(s: Statements, claims: Sequence[Claim], duration: float) -> Steps[list[Outcome]]:
     if not claims:
         return []
-    columns = {"id": [claim.key for claim in claims], "lease": [claim.lease for claim in claims]}
+    columns = s.claim_columns([claim.key for claim in claims], [fence_of(claim) for claim in claims])
     rows = yield s.call_rows("extend", "given", columns, duration=duration)
-    moved = {row[0]: row[1] is not None for row in rows}
+    moved = {key_of(row, s.layout): row[-1] is not None for row in rows}
     answers = yield from refused(s, [claim for claim in claims if claim.key not in moved])
-    for claim in claims:
-        if claim.key in moved:
-            answers[claim.key, claim.lease] = Outcome(
-                claim.key, None, State.RUNNING, claim.lease, cancel_requested=moved[claim.key]
-            )
-    return [_alive(answers[claim.key, claim.lease]) for claim in claims]
+    return [_extended(claim, moved, answers) for claim in claims]
 
 
-def _alive(outcome: Outcome) -> Outcome:
-    if outcome.reason == "wrong_state" and outcome.state is State.RUNNING:
-        return Outcome(
-            outcome.key, None, outcome.state, outcome.lease, cancel_requested=outcome.cancel_requested
-        )
-    return outcome
+def _extended(claim: Claim, moved: dict[Any, bool], answers: dict[tuple[Any, Any], Outcome]) -> Outcome:
+    cancel = moved.get(claim.key)
+    if cancel is not None:
+        return Outcome(claim.key, None, State.RUNNING, claim.lease, cancel_requested=cancel)
+    refusal = answers[claim.key, fence_of(claim)]
+    if refusal.reason == "wrong_state" and refusal.state is State.RUNNING:  # locked by its own handler: alive
+        return replace(refusal, reason=None)
+    return refusal

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from rowqueue.core import payload
-from rowqueue.core.states import State, states_of
-from rowqueue.core.values import AttemptError, Job, Progress
+from rowqueue.core.states import states_of
+from rowqueue.core.values import AttemptError, Job, Key, Progress
 from rowqueue.sql.compiled import Row
+from rowqueue.sql.layout import Layout
 
-_STATES = {state.value: state for state in State}
+_REST = len(fields(Job)) - 1
 
 
-def job_of(row: Row) -> Job:
-    """A row with the columns of ``Job``, in its order."""
+def job_of(row: Row, layout: Layout) -> Job:
+    """A row with the columns of ``Job``, in its order; the key may take several."""
+    width = len(layout.key)
     (
-        id_, kind, queue, state, priority, args, scheduled_at, attempt, max_attempts, failures, lease,
+        kind, queue, state, priority, args, scheduled_at, attempt, max_attempts, failures, lease,
         leased_until, attempted_at, attempted_by, created_at, finalized_at, rescues, snoozes, timeout,
         cancel_requested_at, unique_key, unique_states, tags, correlation_id, correlation_group, meta,
         errors, progress, result,
-    ) = row  # fmt: skip
+    ) = row[width : width + _REST]  # fmt: skip
+    if not layout.has("attempt"):
+        attempt = failures + 1
     return Job(
-        id_,
+        key_of(row, layout),
         kind,
         queue,
-        _STATES[state],
+        layout.state_of(state),
         priority,
         payload.decode(args),
         scheduled_at,
@@ -52,6 +57,12 @@ def job_of(row: Row) -> Job:
         progress_of(progress) if progress else None,
         payload.decode(result) if result is not None else None,
     )
+
+
+def key_of(row: Row, layout: Layout) -> Key:
+    """The key that a row begins with: one value, or a tuple of several."""
+    width = len(layout.key)
+    return row[0] if width == 1 else tuple(row[:width])
 
 
 def errors_of(text: str) -> tuple[AttemptError, ...]:

@@ -50,7 +50,7 @@ def _enqueue(s: Statements, jobs: Sequence[NewJob], prepared: list[dict[str, Any
         left = _match(left, rows, jobs, prepared, answers)
         keys = sorted({prepared[index]["unique_key"] for index in left})
         held = yield s.call("enqueue_holders", keys=s.dialect.pack_list(keys))
-        holders = {job.unique_key: job for job in map(job_of, held)}
+        holders = {job.unique_key: job for job in (job_of(row, s.layout) for row in held)}
         for index in left:
             if (holder := holders.get(prepared[index]["unique_key"])) is not None:
                 answers[index] = Enqueued(holder, inserted=False)

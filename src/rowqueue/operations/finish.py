@@ -11,8 +11,9 @@ from rowqueue.core import payload
 from rowqueue.core.finish import ERROR_LIMIT, TRACE_LIMIT, Finish, storable
 from rowqueue.core.states import State, Verb
 from rowqueue.core.values import Claim, Outcome
-from rowqueue.operations.answers import refused, standing
+from rowqueue.operations.answers import Standing, fence_of, refused, standing
 from rowqueue.operations.base import Access, Operation, Steps
+from rowqueue.operations.decode import key_of
 from rowqueue.sql.statements.catalog import Statements
 
 
@@ -28,33 +29,29 @@ def finish(finishes: Sequence[Finish]) -> Operation[list[Outcome]]:
 def _finish(
     s: Statements, finishes: Sequence[Finish], groups: Mapping[Verb, list[Finish]]
 ) -> Steps[list[Outcome]]:
-    answers: dict[tuple[Any, int], Outcome] = {}
+    answers: dict[tuple[Any, Any], Outcome] = {}
     missing: list[Claim] = []
     for verb in sorted(groups):
         items = sorted(groups[verb], key=lambda item: item.claim.key)  # one lock order for all
-        rows = yield s.call_rows(verb.value, "given", _columns(verb, items))
-        states: dict[Any, str] = {row[0]: row[1] for row in rows}
+        rows = yield s.call_rows(verb.value, "given", _columns(s, verb, items))
+        states = {key_of(row, s.layout): s.layout.state_of(row[-1]) for row in rows}
         for item in items:
             claim = item.claim
             if claim.key in states:
-                state = State(states[claim.key])
-                answers[claim.key, claim.lease] = Outcome(claim.key, None, state, claim.lease)
+                answers[claim.key, fence_of(claim)] = Outcome(claim.key, None, states[claim.key], claim.lease)
             else:
                 missing.append(claim)
     if missing:
         answers |= yield from refused(s, missing)
-    return [answers[item.claim.key, item.claim.lease] for item in finishes]
+    return [answers[item.claim.key, fence_of(item.claim)] for item in finishes]
 
 
-def _columns(verb: Verb, items: list[Finish]) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {
-        "id": [item.claim.key for item in items],
-        "lease": [item.claim.lease for item in items],
-    }
+def _columns(s: Statements, verb: Verb, items: list[Finish]) -> dict[str, list[Any]]:
+    columns = s.claim_columns([item.claim.key for item in items], [fence_of(item.claim) for item in items])
     if verb is Verb.COMPLETE:
         columns["result"] = [item.result for item in items]
     if verb is Verb.FAIL:
-        columns["state"] = [(item.state or State.RETRYABLE).value for item in items]
+        columns["state"] = [s.layout.value(item.state or State.RETRYABLE) for item in items]
     if verb in {Verb.FAIL, Verb.SNOOZE}:
         columns["delay"] = [float(item.delay) for item in items]
     if verb is Verb.FAIL:
@@ -84,15 +81,13 @@ def settled(claims: Sequence[Claim]) -> Operation[list[Outcome]]:
 
 def _settled(s: Statements, claims: Sequence[Claim]) -> Steps[list[Outcome]]:
     found = yield from standing(s, [claim.key for claim in claims])
-    answers = []
-    for claim in claims:
-        if claim.key not in found:
-            answers.append(Outcome(claim.key, "gone"))
-            continue
-        lease, state, cancel = found[claim.key]
-        reason = None if lease == claim.lease else "lost"
-        answers.append(Outcome(claim.key, reason, state, lease, cancel_requested=cancel))  # type: ignore[arg-type]
-    return answers
+    return [_settlement(claim, found.get(claim.key)) for claim in claims]
+
+
+def _settlement(claim: Claim, row: Standing | None) -> Outcome:
+    if row is None:
+        return Outcome(claim.key, "gone")
+    return row.outcome(claim.key, None if row.fence == fence_of(claim) else "lost")
 
 
 def progress(claim: Claim, fraction: float, message: str) -> Operation[Outcome]:
@@ -108,11 +103,15 @@ def update_log(claim: Claim, seq: int, entry: Any) -> Operation[Outcome]:
 
 
 def _guarded(s: Statements, claim: Claim, name: str, values: dict[str, Any]) -> Steps[Outcome]:
-    rows = yield s.call(name, id=claim.key, lease=claim.lease, **values)
+    rows = yield s.call(name, **_fence(s, claim), **values)
     if rows:
         return Outcome(claim.key, None, State.RUNNING, claim.lease)
     answers = yield from refused(s, [claim])
-    return answers[claim.key, claim.lease]
+    return answers[claim.key, fence_of(claim)]
+
+
+def _fence(s: Statements, claim: Claim) -> dict[str, Any]:
+    return {**s.key_values(claim.key), **s.fence_values(fence_of(claim))}
 
 
 def add_log(claim: Claim, entry: Any) -> Operation[int | Outcome]:
@@ -120,10 +119,10 @@ def add_log(claim: Claim, entry: Any) -> Operation[int | Outcome]:
     text = payload.encode(entry, "the log entry")
 
     def steps(s: Statements) -> Steps[int | Outcome]:
-        rows = yield s.call("add_log", id=claim.key, lease=claim.lease, entry=text)
+        rows = yield s.call("add_log", **_fence(s, claim), entry=text)
         if rows:
             return int(rows[0][0])
         answers = yield from refused(s, [claim])
-        return answers[claim.key, claim.lease]
+        return answers[claim.key, fence_of(claim)]
 
     return Operation(steps, Access.WRITE)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rowqueue.core import names
 from rowqueue.core.errors import UniqueConflict
 from rowqueue.core.finish import Finish
-from rowqueue.core.states import State, Verb
+from rowqueue.core.states import Verb
 from rowqueue.core.values import Claim, Key, Outcome
-from rowqueue.operations.answers import standing
+from rowqueue.operations.answers import Standing, standing
 from rowqueue.operations.base import Access, Operation, Steps, savepoint
+from rowqueue.operations.decode import key_of
 from rowqueue.operations.finish import error_fragment, finish
+from rowqueue.sql.compiled import Rows
 from rowqueue.sql.statements.catalog import Statements
 
 _STATEMENTS = {Verb.SKIP: "skip_by_key", Verb.CANCEL: "cancel_by_key", Verb.DISCARD: "discard_by_key"}
@@ -39,10 +42,10 @@ def delete(keys: Sequence[Key]) -> Operation[list[Outcome]]:
     """Final → gone, its log too."""
 
     def steps(s: Statements) -> Steps[list[Outcome]]:
-        packed = s.dialect.pack_list(list(keys))
-        rows = yield s.call("delete", keys=packed)
-        gone = {row[0] for row in rows}
-        yield s.call("delete_log", keys=s.dialect.pack_list(sorted(gone)))
+        rows = yield s.call("delete", **s.pack_keys(keys))
+        gone = {key_of(row, s.layout) for row in rows}
+        if gone and not s.layout.mapped:
+            yield s.call("delete_log", **s.pack_keys(sorted(gone)))
         found = yield from standing(s, [key for key in keys if key not in gone])
         return [Outcome(key) if key in gone else _refusal(key, found) for key in keys]
 
@@ -50,36 +53,37 @@ def delete(keys: Sequence[Key]) -> Operation[list[Outcome]]:
 
 
 def _by_key(s: Statements, name: str, keys: Sequence[Key], values: dict[str, Any]) -> Steps[list[Outcome]]:
-    rows = yield s.call(name, keys=s.dialect.pack_list(sorted(keys)), **values)
-    done = {row[0]: Outcome(row[0], None, State(row[1]), row[2]) for row in rows}
+    rows = yield s.call(name, **s.pack_keys(sorted(keys)), **values)
+    return (yield from _answers(s, keys, rows))
+
+
+def _answers(s: Statements, keys: Sequence[Key], rows: Rows) -> Steps[list[Outcome]]:
+    done = {}
+    for row in rows:
+        key = key_of(row, s.layout)
+        done[key] = Outcome(key, None, s.layout.state_of(row[-2]), row[-1])
     found = yield from standing(s, [key for key in keys if key not in done])
     return [done.get(key) or _refusal(key, found) for key in keys]
 
 
-def _refusal(key: Key, found: dict[Any, Any]) -> Outcome:
-    if key not in found:
-        return Outcome(key, "gone")
-    lease, state, cancel = found[key]
-    return Outcome(key, "wrong_state", state, lease, cancel_requested=cancel)
+def _refusal(key: Key, found: dict[Any, Standing]) -> Outcome:
+    return found[key].outcome(key, "wrong_state") if key in found else Outcome(key, "gone")
 
 
 def _retry(s: Statements, keys: Sequence[Key]) -> Steps[list[Outcome]]:
     try:
-        call = s.call("retry", keys=s.dialect.pack_list(sorted(keys)))
-        rows = yield from savepoint(call, s)
+        rows = yield from savepoint(s.call("retry", **s.pack_keys(sorted(keys))), s)
     except UniqueConflict:
         if len(keys) > 1:
             answers: list[Outcome] = []
             for key in keys:
                 answers += yield from _retry(s, [key])
             return answers
-        rival = yield s.call("retry_rival", id=keys[0])
+        rival = [] if s.layout.mapped else (yield s.call("retry_rival", id=keys[0]))
         found = yield from standing(s, keys)
-        lease, state, _ = found[keys[0]]
-        return [Outcome(keys[0], "conflict", state, lease, conflict=rival[0][0] if rival else None)]
-    done = {row[0]: Outcome(row[0], None, State(row[1]), row[2]) for row in rows}
-    found = yield from standing(s, [key for key in keys if key not in done])
-    return [done.get(key) or _refusal(key, found) for key in keys]
+        answer = found[keys[0]].outcome(keys[0], "conflict")
+        return [replace(answer, conflict=rival[0][0] if rival else None)]
+    return (yield from _answers(s, keys, rows))
 
 
 def pause(queue: str) -> Operation[bool]:

@@ -31,8 +31,8 @@ def get(key: Key) -> Operation[Job | None]:
     """One job, or None."""
 
     def steps(s: Statements) -> Steps[Job | None]:
-        rows = yield s.call("get", id=key)
-        return job_of(rows[0]) if rows else None
+        rows = yield s.call("get", **s.key_values(key))
+        return job_of(rows[0], s.layout) if rows else None
 
     return Operation(steps, Access.READ)
 
@@ -79,7 +79,7 @@ def list_jobs(
     def steps(s: Statements) -> Steps[Page]:
         statement = s.compile("list", page(s.parts, chosen))
         rows = yield statement.call(values)
-        jobs = tuple(map(job_of, rows[:limit]))
+        jobs = tuple(job_of(row, s.layout) for row in rows[:limit])
         return Page(jobs, str(jobs[-1].id) if len(rows) > limit else None)
 
     return Operation(steps, Access.READ)
@@ -102,8 +102,9 @@ def stats() -> Operation[Stats]:
         unclaimable = yield s.call("stats_unclaimable")
         counts: dict[str, dict[State, int]] = defaultdict(dict)
         oldest: dict[str, float] = {}
-        for queue, state, count, waiting in counted:
-            counts[queue][State(state)] = count
+        for queue, word, count, waiting in counted:
+            state = s.layout.state_of(word)
+            counts[queue][state] = counts[queue].get(state, 0) + count
             if waiting is not None:
                 oldest[queue] = max(0.0, float(waiting))
         paused = {row[0] for row in known if row[1] is not None}

@@ -11,7 +11,9 @@ from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.states import FINAL, State
 from rowqueue.core.values import Rescued, Seconds, seconds_of
 from rowqueue.operations.base import Access, Operation, Steps
+from rowqueue.operations.decode import key_of
 from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.compiled import Row
 from rowqueue.sql.statements.catalog import Statements
 
 _DAY = 86_400.0
@@ -49,30 +51,36 @@ def rescue(settings: StoreSettings, limit: int) -> Operation[list[Rescued]]:
     names.whole(limit, "limit", 1, 100_000)
 
     def steps(s: Statements) -> Steps[list[Rescued]]:
-        rows = yield s.call("rescue", limit=limit, max_rescues=settings.max_rescues)
-        return [
-            Rescued(key, kind, queue, State(state), lease, by) for key, kind, queue, state, lease, by in rows
-        ]
+        rows = yield s.call(
+            "rescue", limit=limit, max_rescues=settings.max_rescues, duration=settings.lease_seconds
+        )
+        return [_rescued(s, row) for row in rows]
 
     return Operation(steps, Access.WRITE)
 
 
+def _rescued(s: Statements, row: Row) -> Rescued:
+    kind, queue, word, lease, worker = row[len(s.layout.key) :]
+    return Rescued(key_of(row, s.layout), kind, queue, s.layout.state_of(word), lease, worker)
+
+
 def prune(ages: Mapping[State, Seconds] | None, queue: str | None, limit: int) -> Operation[int]:
     """Delete final jobs that are older than their state's age; never a running row."""
-    wanted: dict[str, float] = {}
+    wanted: dict[State, float] = {}
     for state, age in (PRUNE_AGES if ages is None else ages).items():
         if State(state) not in FINAL:
             raise ConfigurationError(
                 f"only final jobs are pruned, and {state} is not: use {', '.join(sorted(FINAL))}"
             )
-        wanted[State(state).value] = seconds_of(age, f"the age of {state}")
+        wanted[State(state)] = seconds_of(age, f"the age of {state}")
     names.whole(limit, "limit", 1, 100_000)
 
     def steps(s: Statements) -> Steps[int]:
         count = 0
         for state, age in wanted.items():
-            rows = yield s.call("prune", age=age, state=state, queue=queue, limit=limit - count)
-            if rows:
+            (value,) = s.layout.values([state])
+            rows = yield s.call("prune", age=age, state=value, queue=queue, limit=limit - count)
+            if rows and not s.layout.mapped:
                 yield s.call("delete_log", keys=s.dialect.pack_list([row[0] for row in rows]))
             count += len(rows)
             if count >= limit:

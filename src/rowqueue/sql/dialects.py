@@ -50,6 +50,10 @@ class Dialect(Protocol):
         """The clock plus so many seconds (a float expression)."""
         ...
 
+    def after(self, moment: ColumnElement[Any]) -> ColumnElement[datetime]:
+        """The clock, but at least one microsecond later than a moment (which may be NULL)."""
+        ...
+
     def seconds_until(self, moment: ColumnElement[Any]) -> ColumnElement[float]:
         """Seconds from now to a moment; negative when it is past."""
         ...
@@ -111,6 +115,10 @@ class Postgres:
 
     def later(self, seconds: ColumnElement[Any]) -> ColumnElement[datetime]:
         return self.now().op("+", return_type=Instant())(_interval(seconds))
+
+    def after(self, moment: ColumnElement[Any]) -> ColumnElement[datetime]:
+        one = sa.literal_column("interval '1 microsecond'", sa.Interval())
+        return sa.func.greatest(self.now(), moment.op("+", return_type=Instant())(one), type_=Instant())
 
     def seconds_until(self, moment: ColumnElement[Any]) -> ColumnElement[float]:
         return sa.cast(
@@ -176,9 +184,14 @@ class SQLite:
         offset = sa.cast(sa.type_coerce(seconds, sa.Double()) * const(1_000_000), sa.Integer())
         return self.now().op("+", return_type=Instant())(offset)
 
+    def after(self, moment: ColumnElement[Any]) -> ColumnElement[datetime]:
+        least = sa.func.coalesce(sa.type_coerce(moment, sa.Integer()) + const(1), const(0))
+        return sa.func.max(self.now(), least, type_=Instant())
+
     def seconds_until(self, moment: ColumnElement[Any]) -> ColumnElement[float]:
         difference = sa.type_coerce(moment, sa.Integer()) - sa.type_coerce(self.now(), sa.Integer())
-        return sa.cast(difference, sa.Double()) / const(1_000_000.0, sa.Double())
+        seconds: ColumnElement[Any] = sa.cast(difference, sa.Double()) / const(1_000_000.0, sa.Double())
+        return seconds
 
     def iso_now(self) -> ColumnElement[str]:
         return sa.literal_column("strftime('%Y-%m-%dT%H:%M:%fZ', 'now')", sa.Text())

@@ -3,48 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
 from rowqueue.core.states import FINAL, State
-from rowqueue.sql.dialects import Columns, Dialect, const
-from rowqueue.sql.tables import Tables, is_in
+from rowqueue.core.values import Job
+from rowqueue.sql.dialects import Columns, Dialect, const, param
+from rowqueue.sql.layout import Cols, Layout
+from rowqueue.sql.tables import Tables
 from rowqueue.sql.types import JsonText
 
 HISTORY_LIMIT = 256 * 1024
 """Characters of a job's errors; past that the list starts afresh, so that a row stays writable."""
 
+JOB_FIELDS = tuple(field.name for field in fields(Job))
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a builder needs: the tables and the dialect."""
+    """What a builder needs: the job table by our names, the tables beside it, and the dialect."""
 
+    layout: Layout
     tables: Tables
     dialect: Dialect
 
     @property
-    def job(self) -> sa.Table:
-        """The hot table."""
-        return self.tables.job
+    def c(self) -> Cols:
+        """The job table's columns by our names."""
+        return Cols(self.layout, self.layout.base)
+
+    def alias(self, name: str) -> Cols:
+        """The job table once more, under another name."""
+        return self.c.alias(name)
 
     def now(self) -> ColumnElement[Any]:
         """The database's clock."""
         return self.dialect.now()
 
     def state(self, state: State) -> ColumnElement[str]:
-        """A state as a constant."""
-        return const(state.value, sa.String())
+        """A state as a constant, in the table's word."""
+        return const(self.layout.value(state), sa.String())
 
-    def columns(self, of: Any = None) -> list[Any]:
+    def columns(self, of: Cols | None = None) -> list[Any]:
         """The columns of ``Job``, in its order."""
-        return list((self.job if of is None else of).c)
+        cols = of or self.c
+        return [*cols.key, *(cols[name] for name in JOB_FIELDS if name != "id")]
 
     def rows(self, columns: Columns) -> Any:
         """The rows given as parameters, as a table named ``given``."""
         return self.dialect.rows("given", columns)
+
+    def claims(self, columns: Columns | None = None) -> Any:
+        """Claims given as parameters: key, fence, and what else there is for each."""
+        layout = self.layout
+        return self.rows({**layout.key_columns, **layout.fence_columns, **(columns or {})})
+
+    def among(self, cols: Cols) -> ColumnElement[bool]:
+        """The row's key is one of the parameter ``keys``, packed by ``Statements.pack_keys``."""
+        if len(cols.key) == 1:
+            (type_,) = self.layout.key_columns.values()
+            return self.dialect.among(cols.key[0], "keys", type_)
+        keys = self.dialect.rows("keys", self.layout.key_columns)
+        return sa.tuple_(*cols.key).in_(sa.select(*(keys.c[name] for name in self.layout.key_columns)))
+
+    def is_key(self, cols: Cols) -> ColumnElement[bool]:
+        """The row's key is the parameters ``id`` (or ``key_0``, ``key_1`` …)."""
+        named = zip(cols.key, self.layout.key_columns.items(), strict=True)
+        return sa.and_(*(column == param(name, type_) for column, (name, type_) in named))
+
+    def is_fence(self, cols: Cols) -> ColumnElement[bool]:
+        """The row's fence is the parameters ``lease`` (or ``fence_…``)."""
+        named = zip(cols.fence, self.layout.fence_columns.items(), strict=True)
+        return sa.and_(*(column == param(name, type_) for column, (name, type_) in named))
+
+    def keys_match(self, cols: Cols, given: Any) -> list[ColumnElement[bool]]:
+        """The row's key is the given row's."""
+        return [a == given.c[b] for a, b in zip(cols.key, self.layout.key_columns, strict=True)]
+
+    def fences_match(self, cols: Cols, given: Any) -> list[ColumnElement[bool]]:
+        """The row's fence is the given row's."""
+        return [a == given.c[b] for a, b in zip(cols.fence, self.layout.fence_columns, strict=True)]
+
+    def fenced(self, given: Any) -> ColumnElement[bool]:
+        """The fence: this row, still running, under this very claim."""
+        c = self.c
+        return sa.and_(*self.keys_match(c, given), *self.fences_match(c, given), c.is_in(State.RUNNING))
 
     def with_error(self, fragment: ColumnElement[Any]) -> ColumnElement[Any]:
         """The job's errors with one more, stamped with the database's clock.
@@ -52,13 +98,7 @@ class Parts:
         Args:
             fragment: the entry's own fields as JSON text without braces.
         """
-        c = self.job.c
-        old = sa.cast(c.errors, sa.Text())
-        fresh = sa.or_(c.errors.is_(None), sa.func.length(old) > const(HISTORY_LIMIT))
-        begun = sa.case(
-            (fresh, const("[", sa.Text())),
-            else_=sa.func.substr(old, const(1), sa.func.length(old) - const(1)).concat(const(",", sa.Text())),
-        )
+        c = self.c
         entry = (
             const('{"at":"', sa.Text())
             .concat(self.dialect.iso_now())
@@ -68,17 +108,26 @@ class Parts:
             .concat(sa.cast(c.lease, sa.Text()))
             .concat(const(",", sa.Text()))
             .concat(fragment)
-            .concat(const("}]", sa.Text()))
         )
-        return sa.cast(begun.concat(entry), JsonText())
+        field = self.layout.fields.get("errors")
+        if field is not None and field.codec.append is not None:
+            whole = entry.concat(const("}", sa.Text()))
+            return field.codec.append(self.layout.base.c[field.name], whole, fragment)  # type: ignore[no-any-return]
+        old = sa.cast(c.errors, sa.Text())
+        fresh = sa.or_(c.errors.is_(None), sa.func.length(old) > const(HISTORY_LIMIT))
+        begun = sa.case(
+            (fresh, const("[", sa.Text())),
+            else_=sa.func.substr(old, const(1), sa.func.length(old) - const(1)).concat(const(",", sa.Text())),
+        )
+        return sa.cast(begun.concat(entry.concat(const("}]", sa.Text()))), JsonText())
 
     def with_error_given(self, fragment: ColumnElement[Any]) -> ColumnElement[Any]:
         """The same; unchanged where the fragment is NULL."""
-        return sa.case((fragment.is_(None), self.job.c.errors), else_=self.with_error(fragment))
+        return sa.case((fragment.is_(None), self.c.errors), else_=self.with_error(fragment))
 
     def cancel_asked(self) -> ColumnElement[bool]:
         """Somebody asked for this running job to be cancelled."""
-        return self.job.c.cancel_requested_at.is_not(None)
+        return self.c.cancel_requested_at.is_not(None)
 
     def unless_cancelled(self, target: ColumnElement[Any]) -> ColumnElement[Any]:
         """The state to go to, or ``cancelled`` where somebody asked for that while it ran."""
@@ -89,30 +138,54 @@ class Parts:
         final = target.in_([self.state(state) for state in sorted(FINAL)])
         return sa.case((final, self.now()), else_=sa.null())
 
-    def fenced(self, given: Any) -> ColumnElement[bool]:
-        """The fence: this row, still running, under this very lease."""
-        c = self.job.c
-        return sa.and_(c.id == given.c.id, c.lease == given.c.lease, is_in(self.job, State.RUNNING))
-
-    def is_one_of(self, alias: Any, picked: sa.Select[Any], *, weak: bool = False) -> ColumnElement[bool]:
-        """The rows that a SELECT of keys finds and locks, without a join.
+    def is_one_of(self, alias: Cols, picked: sa.Select[Any], *, weak: bool = False) -> ColumnElement[bool]:
+        """The rows that a SELECT finds and locks, without a join.
 
         PostgreSQL goes by ctid: a TID scan, where a join of the keys can be planned as a scan of the
-        whole table. SQLite looks each key up.
+        whole table. SQLite, and tables that are no plain heap, look each key up.
 
         Args:
             alias: the job table's alias in the SELECT.
-            picked: selects its keys, in lock order.
+            picked: a SELECT from it, in lock order; its columns are replaced.
             weak: lock weakly enough for foreign keys to be checked meanwhile.
         """
-        if not self.dialect.has_lateral:
-            return self.job.c.id.in_(self.dialect.skip_locked(picked, alias, weak=weak))
-        rows: sa.Select[Any] = picked.with_only_columns(
-            sa.literal_column(f"{alias.name}.ctid"), maintain_column_froms=True
+        return self.is_row(
+            self.dialect.skip_locked(
+                picked.with_only_columns(*self.place(alias), maintain_column_froms=True),
+                alias.table,
+                weak=weak,
+            )
         )
-        locked = self.dialect.skip_locked(rows, alias, weak=weak)
-        return sa.literal_column("ctid") == sa.any_(sa.func.array(locked.scalar_subquery()))
+
+    def expiry(self, cols: Cols) -> ColumnElement[Any]:
+        """The moment that says how old a claim is: the end of its lease, or its last heartbeat."""
+        return cols.leased_until if self.layout.has("leased_until") else cols.heartbeat_at
+
+    def expired(self, cols: Cols) -> ColumnElement[bool]:
+        """The claim has run out."""
+        if self.layout.has("leased_until"):
+            return cols.leased_until < self.now()
+        return cols.heartbeat_at < self.dialect.later(-param("duration", sa.Double()))
+
+    def place(self, alias: Cols) -> tuple[ColumnElement[Any], ...]:
+        """What finds a row of an alias again: its ctid, or its key."""
+        if self.dialect.has_lateral and self.layout.heap:
+            return (sa.literal_column(f"{alias.table.name}.ctid").label("place"),)
+        return alias.key
+
+    def is_row(self, places: Any) -> ColumnElement[bool]:
+        """The row is one of those that a SELECT of places finds."""
+        if self.dialect.has_lateral and self.layout.heap:
+            return sa.literal_column("ctid") == sa.any_(sa.func.array(places.scalar_subquery()))
+        key = self.c.key
+        return key[0].in_(places) if len(key) == 1 else sa.tuple_(*key).in_(places)
 
     def update(self, values: Mapping[str, Any]) -> Any:
-        """An UPDATE of the hot table, its columns in the table's order."""
-        return sa.update(self.job).values({self.job.c[name]: value for name, value in values.items()})
+        """An UPDATE of the job table by our names; columns that it lacks are left out."""
+        layout = self.layout
+        there = {name: value for name, value in values.items() if layout.has(name)}
+        written = {
+            layout.base.c[layout.fields[name].name]: layout.fields[name].codec.write(value)
+            for name, value in there.items()
+        }
+        return sa.update(layout.base).values(written)

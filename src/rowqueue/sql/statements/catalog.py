@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from rowqueue.sql.compiled import Call, Statement
 from rowqueue.sql.dialects import Dialect
+from rowqueue.sql.layout import Layout, default_layout
 from rowqueue.sql.migrations import ddl
 from rowqueue.sql.statements import claim, enqueue, finish, operate, reading, upkeep
 from rowqueue.sql.statements._parts import Parts
@@ -71,6 +72,10 @@ BUILDERS: Mapping[str, Builder] = {
 }
 
 
+MAPPED: Mapping[str, Builder] = {"claim_records": claim.records}
+"""What only tables of the user's need."""
+
+
 class Statements:
     """The statements of one store for one driver.
 
@@ -78,10 +83,14 @@ class Statements:
         tables: the tables they are about.
         dialect: what differs by database.
         driver: SQLAlchemy's dialect of the driver that will run them.
+        layout: the job table; None is the default one.
     """
 
-    def __init__(self, tables: Tables, dialect: Dialect, driver: sa.Dialect) -> None:
-        self.parts = Parts(tables, dialect)
+    def __init__(
+        self, tables: Tables, dialect: Dialect, driver: sa.Dialect, layout: Layout | None = None
+    ) -> None:
+        self.layout = layout or default_layout(tables.job)
+        self.parts = Parts(self.layout, tables, dialect)
         self.dialect = dialect
         self._driver = driver
         self._compiled: dict[str, Statement] = {}
@@ -89,12 +98,42 @@ class Statements:
     def __getitem__(self, name: str) -> Statement:
         found = self._compiled.get(name)
         if found is None:
-            found = self._compiled[name] = self.compile(name, BUILDERS[name](self.parts))
+            found = self._compiled[name] = self.compile(
+                name, (BUILDERS.get(name) or MAPPED[name])(self.parts)
+            )
         return found
 
     def compile(self, name: str, clause: Any) -> Statement:
         """Compile a statement of the caller's own, which is not kept."""
         return Statement(name, clause, self._driver)
+
+    def pack_keys(self, keys: Sequence[Any]) -> dict[str, Any]:
+        """The parameter ``keys``: a list, or rows where a key has several columns."""
+        names = list(self.layout.key_columns)
+        if len(names) == 1:
+            return {"keys": self.dialect.pack_list(list(keys))}
+        columns = {name: [key[index] for key in keys] for index, name in enumerate(names)}
+        return self.dialect.pack_rows("keys", columns)
+
+    def key_values(self, key: Any) -> dict[str, Any]:
+        """The parameters of one key."""
+        names = list(self.layout.key_columns)
+        return {names[0]: key} if len(names) == 1 else dict(zip(names, key, strict=True))
+
+    def fence_values(self, fence: Sequence[Any]) -> dict[str, Any]:
+        """The parameters of one fence."""
+        return dict(zip(self.layout.fence_columns, fence, strict=True))
+
+    def claim_columns(self, keys: Sequence[Any], fences: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+        """Keys and fences as columns of parameter rows."""
+        names = list(self.layout.key_columns)
+        if len(names) == 1:
+            columns: dict[str, list[Any]] = {names[0]: list(keys)}
+        else:
+            columns = {name: [key[index] for key in keys] for index, name in enumerate(names)}
+        for index, name in enumerate(self.layout.fence_columns):
+            columns[name] = [fence[index] for fence in fences]
+        return columns
 
     def plain(self, sql: str) -> Statement:
         """A statement without parameters and without an answer, such as a savepoint."""

@@ -2,55 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
+from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.states import State
 from rowqueue.sql.dialects import const, param
+from rowqueue.sql.layout import Cols
 from rowqueue.sql.statements._parts import Parts
-from rowqueue.sql.tables import is_in
+
+Where: TypeAlias = Callable[[Any], Any]
 
 
-def claim(parts: Parts, *, kinds: bool = False, where: ColumnElement[bool] | None = None) -> Any:
+def claim(parts: Parts, *, kinds: bool = False, where: Where | None = None) -> Any:
     """Claim up to so many jobs of each queue, the foremost first; paused queues give none.
 
     Args:
         parts: tables and dialect.
         kinds: only the kinds in the parameter of that name.
-        where: one more condition over the job table.
+        where: one more condition, made from the job table (or the view of a mapping).
     """
-    ready = parts.job.alias("ready")
-    chosen = _claim_lateral if parts.dialect.has_lateral else _claim_one_queue
-    return _taken(parts).where(chosen(parts, ready, _conditions(parts, ready, kinds, where)))
+    ready = parts.alias("ready")
+    if parts.layout.mapped:
+        return _taken(parts).where(_choose(parts, ready, kinds, where))
+    conditions = [ready.is_in(State.AVAILABLE), *_conditions(parts, ready, ready.table, kinds, where)]
+    choose = _choose_lateral if parts.dialect.has_lateral else _choose_one_queue
+    return _taken(parts).where(choose(parts, ready, conditions))
 
 
 def _taken(parts: Parts) -> Any:
-    c = parts.job.c
+    c = parts.c
     update = parts.update(
         {
             "state": parts.state(State.RUNNING),
             "attempt": c.attempt + const(1),
             "lease": c.lease + const(1),
             "leased_until": parts.dialect.later(param("duration", sa.Double())),
-            "attempted_at": parts.now(),
+            "heartbeat_at": parts.now(),
+            "attempted_at": _claim_time(parts),
             "attempted_by": param("worker", sa.Text()),
+            **({} if parts.layout.retry_on_read is None else {"finalized_at": sa.null()}),
         }
     )
-    return update.returning(*parts.columns())
+    return update.returning(*parts.columns(), *(c.fence if parts.layout.mapped else ()))
 
 
-def _conditions(parts: Parts, ready: Any, kinds: bool, where: ColumnElement[bool] | None) -> list[Any]:
-    conditions: list[Any] = [is_in(ready, State.AVAILABLE)]
+def _claim_time(parts: Parts) -> ColumnElement[Any]:
+    """Now; where the time is part of the fence, later than the claim before it in any case."""
+    if "attempted_at" not in parts.layout.fence:
+        return parts.now()
+    return parts.dialect.after(parts.c.attempted_at)
+
+
+def _conditions(parts: Parts, ready: Cols, source: Any, kinds: bool, where: Where | None) -> list[Any]:
+    conditions: list[Any] = []
     if kinds:
-        conditions.append(parts.dialect.among(ready.c.kind, "kinds", sa.Text()))
-    if where is not None:
-        conditions.append(sa.sql.util.ClauseAdapter(ready).traverse(where))
-    return conditions
+        conditions.append(parts.dialect.among(ready.kind, "kinds", sa.Text()))
+    made = (condition(source) for condition in (parts.layout.where, where) if condition is not None)
+    return [*conditions, *map(_checked, made)]
 
 
-def _claim_lateral(parts: Parts, ready: Any, conditions: list[Any]) -> ColumnElement[bool]:
+def _checked(condition: Any) -> Any:
+    if not isinstance(condition, ColumnElement):
+        raise ConfigurationError(
+            f"where must return a SQLAlchemy condition over the table, not {type(condition).__name__}"
+        )
+    return condition
+
+
+def _choose_lateral(parts: Parts, ready: Cols, conditions: list[Any]) -> ColumnElement[bool]:
     """PostgreSQL: by ctid, each queue through its own part of the claim index.
 
     A join of the locked rows was planned as a hash join over the whole table (20 ms for 500 of
@@ -59,32 +82,75 @@ def _claim_lateral(parts: Parts, ready: Any, conditions: list[Any]) -> ColumnEle
     """
     wanted = parts.dialect.rows("wanted", {"queue": sa.Text(), "slots": sa.Integer()})
     picked: sa.Select[Any] = (
-        sa.select(sa.literal_column("ready.ctid").label("place"))
-        .select_from(ready)
-        .where(ready.c.queue == wanted.c.queue, *conditions)
-        .order_by(ready.c.priority, ready.c.scheduled_at, ready.c.id)
+        sa.select(*parts.place(ready))
+        .select_from(ready.table)
+        .where(ready.queue == wanted.c.queue, *conditions)
+        .order_by(ready.priority, ready.scheduled_at, *ready.key)
         .limit(wanted.c.slots)
     )
-    lateral = parts.dialect.skip_locked(picked, ready).lateral("picked")
+    lateral = parts.dialect.skip_locked(picked, ready.table).lateral("picked")
     rows = (
         sa.select(lateral.c.place)
         .select_from(wanted.join(lateral, sa.true()))
         .where(~_paused(parts, wanted.c.queue))
         .limit(param("limit", sa.Integer()))
     )
-    return sa.literal_column("ctid") == sa.any_(sa.func.array(rows.scalar_subquery()))
+    return parts.is_row(rows)
 
 
-def _claim_one_queue(parts: Parts, ready: Any, conditions: list[Any]) -> ColumnElement[bool]:
+def _choose_one_queue(parts: Parts, ready: Cols, conditions: list[Any]) -> ColumnElement[bool]:
     """SQLite: one queue a statement, inside the one write transaction."""
     queue = param("queue", sa.Text())
     picked = (
-        sa.select(ready.c.id)
-        .where(ready.c.queue == queue, *conditions, ~_paused(parts, queue))
-        .order_by(ready.c.priority, ready.c.scheduled_at, ready.c.id)
+        sa.select(*ready.key)
+        .where(ready.queue == queue, *conditions, ~_paused(parts, queue))
+        .order_by(ready.priority, ready.scheduled_at, *ready.key)
         .limit(param("limit", sa.Integer()))
     )
-    return parts.job.c.id.in_(picked)
+    return parts.is_row(picked)
+
+
+def _choose(parts: Parts, ready: Cols, kinds: bool, where: Where | None) -> ColumnElement[bool]:
+    """A table of the user's: chosen from its view, where it has one, and locked on the base table.
+
+    State and due time are tested on the base, under the lock: tested on the view alone, 2,000 rows
+    were delivered 2,635 times.
+    """
+    layout = parts.layout
+    source, joined = ready.table, ready.table
+    if layout.view is not None:
+        source = layout.view.alias("source")
+        same = [a == source.c[b] for a, b in zip(ready.key, layout.key, strict=True)]
+        joined = sa.join(source, ready.table, sa.and_(*same))
+    order = layout.order_by(source) if layout.order_by is not None else _usual_order(ready)
+    picked = (
+        sa.select(*parts.place(ready))
+        .select_from(joined)
+        .where(_claimable(parts, ready), *_conditions(parts, ready, source, kinds, where))
+        .order_by(*(order if isinstance(order, tuple | list) else (order,)), *ready.key)
+        .limit(param("limit", sa.Integer()))
+    )
+    return parts.is_row(parts.dialect.skip_locked(picked, ready.table))
+
+
+def _usual_order(ready: Cols) -> tuple[Any, ...]:
+    return tuple(ready[name] for name in ("priority", "scheduled_at") if ready.layout.has(name))
+
+
+def _claimable(parts: Parts, ready: Cols) -> ColumnElement[bool]:
+    """Available and due; and failed long enough ago, where the table keeps no time to retry at."""
+    layout = parts.layout
+    available = ready.is_in(State.AVAILABLE)
+    if layout.has("scheduled_at"):
+        due = ready.scheduled_at
+        available = sa.and_(available, sa.or_(due.is_(None), due <= parts.now()))
+    if layout.retry_on_read is None:
+        return available
+    old = parts.dialect.later(const(-layout.retry_on_read, sa.Double()))
+    failed = [ready.is_in(State.RETRYABLE), ready.finalized_at < old]
+    if layout.max_failures is not None and layout.has("failures"):
+        failed.append(ready.failures < const(layout.max_failures))
+    return sa.or_(available, sa.and_(*failed))
 
 
 def _paused(parts: Parts, queue: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -94,11 +160,17 @@ def _paused(parts: Parts, queue: ColumnElement[Any]) -> ColumnElement[bool]:
 
 def ready_queues(parts: Parts) -> Any:
     """The queues that have a ready job, found by hops through the claim index, not by a scan."""
-    job = parts.job
-    first = sa.select(sa.func.min(job.c.queue).label("queue")).where(is_in(job, State.AVAILABLE))
+    c = parts.c
+    first = sa.select(sa.func.min(c.queue).label("queue")).where(c.is_in(State.AVAILABLE))
     hops = first.cte("hops", recursive=True)
-    onward = sa.select(sa.func.min(job.c.queue)).where(
-        is_in(job, State.AVAILABLE), job.c.queue > hops.c.queue
-    )
+    onward = sa.select(sa.func.min(c.queue)).where(c.is_in(State.AVAILABLE), c.queue > hops.c.queue)
     hops = hops.union_all(sa.select(onward.scalar_subquery()).where(hops.c.queue.is_not(None)))
     return sa.select(hops.c.queue).where(hops.c.queue.is_not(None))
+
+
+def records(parts: Parts) -> Any:
+    """The records of claimed rows, as the view (or the table) shows them after the claim."""
+    layout = parts.layout
+    source = layout.base if layout.view is None else layout.view
+    cols = Cols(layout, source)
+    return sa.select(*cols.key, *source.c).where(parts.among(cols))

@@ -55,8 +55,8 @@ def enqueue(parts: Parts) -> Any:
     """One job; no row comes back where its unique key is taken."""
     values: dict[str, Any] = {name: param(name, type_) for name, type_ in _STORED.items()}
     decided = _decided(parts, *(param(name, GIVEN[name]) for name in ("pending", "at", "delay")))
-    insert = parts.dialect.insert_new(parts.job).values(**values, **decided)
-    return insert.returning(*(parts.job.c[name] for name in RETURNED))
+    insert = parts.dialect.insert_new(parts.tables.job).values(**values, **decided)
+    return insert.returning(*(parts.tables.job.c[name] for name in RETURNED))
 
 
 def enqueue_many(parts: Parts) -> Any:
@@ -68,11 +68,13 @@ def enqueue_many(parts: Parts) -> Any:
     }
     columns |= _decided(parts, given.c.pending, given.c.at, given.c.delay)
     source = sa.select(*columns.values()).order_by(given.c.ordinal)
-    insert = parts.dialect.insert_new(parts.job).from_select(list(columns), source, include_defaults=False)
-    return insert.returning(*(parts.job.c[name] for name in RETURNED))
+    insert = parts.dialect.insert_new(parts.tables.job).from_select(
+        list(columns), source, include_defaults=False
+    )
+    return insert.returning(*(parts.tables.job.c[name] for name in RETURNED))
 
 
 def holders(parts: Parts) -> Any:
     """The rows that hold these unique keys."""
-    among = parts.dialect.among(parts.job.c.unique_key, "keys", sa.Text())
-    return sa.select(*parts.columns()).where(among, occupies(parts.job))
+    among = parts.dialect.among(parts.tables.job.c.unique_key, "keys", sa.Text())
+    return sa.select(*parts.columns()).where(among, occupies(parts.tables.job))

@@ -7,37 +7,34 @@ from typing import Any
 import sqlalchemy as sa
 
 from rowqueue.core.states import State
-from rowqueue.sql.dialects import Columns, const, param
+from rowqueue.sql.dialects import const, param
 from rowqueue.sql.statements._parts import Parts
-from rowqueue.sql.tables import is_in
 from rowqueue.sql.types import JsonText
-
-FENCE: Columns = {"id": sa.BigInteger(), "lease": sa.BigInteger()}
 
 
 def _finish(parts: Parts, given: Any, target: Any, finalized: Any, values: dict[str, Any]) -> Any:
     common = {"state": target, "leased_until": sa.null(), "finalized_at": finalized}
     update = parts.update(common | values).where(parts.fenced(given))
-    return update.returning(parts.job.c.id, parts.job.c.state)
+    return update.returning(*parts.c.key, parts.c.state)
 
 
 def _give_back(parts: Parts, given: Any, state: State, values: dict[str, Any]) -> Any:
-    back = {"attempt": parts.job.c.attempt - const(1)}
+    back = {"attempt": parts.c.attempt - const(1)}
     finalized = sa.case((parts.cancel_asked(), parts.now()))
     return _finish(parts, given, parts.unless_cancelled(parts.state(state)), finalized, back | values)
 
 
 def complete(parts: Parts) -> Any:
     """running → completed."""
-    given = parts.rows({**FENCE, "result": sa.Text()})
+    given = parts.claims({"result": sa.Text()})
     values = {"result": sa.cast(given.c.result, JsonText())}
     return _finish(parts, given, parts.state(State.COMPLETED), parts.now(), values)
 
 
 def fail(parts: Parts) -> Any:
     """running → retryable, available or discarded, as the policy decided; the error is appended."""
-    given = parts.rows({**FENCE, "state": sa.Text(), "delay": sa.Double(), "error": sa.Text()})
-    c = parts.job.c
+    given = parts.claims({"state": sa.Text(), "delay": sa.Double(), "error": sa.Text()})
+    c = parts.c
     later = given.c.state == parts.state(State.RETRYABLE)
     values = {
         "failures": c.failures + const(1),
@@ -50,9 +47,9 @@ def fail(parts: Parts) -> Any:
 
 def snooze(parts: Parts) -> Any:
     """running → scheduled; the attempt is given back."""
-    given = parts.rows({**FENCE, "delay": sa.Double()})
+    given = parts.claims({"delay": sa.Double()})
     values = {
-        "snoozes": parts.job.c.snoozes + const(1),
+        "snoozes": parts.c.snoozes + const(1),
         "scheduled_at": parts.dialect.later(given.c.delay),
     }
     return _give_back(parts, given, State.SCHEDULED, values)
@@ -60,11 +57,11 @@ def snooze(parts: Parts) -> Any:
 
 def release(parts: Parts) -> Any:
     """running → available; the attempt is given back."""
-    return _give_back(parts, parts.rows(FENCE), State.AVAILABLE, {})
+    return _give_back(parts, parts.claims(), State.AVAILABLE, {})
 
 
 def _end(parts: Parts, target: Any) -> Any:
-    given = parts.rows({**FENCE, "error": sa.Text()})
+    given = parts.claims({"error": sa.Text()})
     return _finish(parts, given, target, parts.now(), {"errors": parts.with_error_given(given.c.error)})
 
 
@@ -89,39 +86,37 @@ def extend(parts: Parts) -> Any:
     A row that is locked is being written by its own handler (an open ``complete_in``): waiting for
     it would stop the renewal of all the others.
     """
-    given = parts.rows(FENCE)
-    c = parts.job.c
-    held = parts.job.alias("held")
+    given = parts.claims()
+    held = parts.alias("held")
     mine = (
-        sa.select(held.c.id)
-        .select_from(sa.join(held, given, held.c.id == given.c.id))
-        .where(held.c.lease == given.c.lease, is_in(held, State.RUNNING))
-        .order_by(held.c.id)
+        sa.select(*held.key)
+        .select_from(sa.join(held.table, given, sa.and_(*parts.keys_match(held, given))))
+        .where(*parts.fences_match(held, given), held.is_in(State.RUNNING))
+        .order_by(*held.key)
     )
-    update = parts.update({"leased_until": parts.dialect.later(param("duration", sa.Double()))})
-    update = update.where(parts.is_one_of(held, mine, weak=True))
+    renewed = {
+        "leased_until": parts.dialect.later(param("duration", sa.Double())),
+        "heartbeat_at": parts.now(),
+    }
+    update = parts.update(renewed).where(parts.is_one_of(held, mine, weak=True))
     # The column itself: SQLite 3.40.1 answers 1 for ``NULL IS NOT NULL`` in this RETURNING.
-    return update.returning(c.id, c.cancel_requested_at)
+    return update.returning(*parts.c.key, parts.c.cancel_requested_at)
 
 
 def progress(parts: Parts) -> Any:
     """How far the job is, for people who watch."""
-    c = parts.job.c
+    c = parts.c
     update = parts.update({"progress": param("progress", JsonText())})
-    return update.where(
-        c.id == param("id", sa.BigInteger()),
-        c.lease == param("lease", sa.BigInteger()),
-        is_in(parts.job, State.RUNNING),
-    ).returning(c.id)
+    return update.where(parts.is_key(c), parts.is_fence(c), c.is_in(State.RUNNING)).returning(*c.key)
 
 
 def add_log(parts: Parts) -> Any:
     """One more entry of the execution log."""
-    c, log = parts.job.c, parts.tables.log
+    c, log = parts.c, parts.tables.log
     source = sa.select(c.id, c.lease, parts.now(), param("entry", JsonText())).where(
         c.id == param("id", sa.BigInteger()),
         c.lease == param("lease", sa.BigInteger()),
-        is_in(parts.job, State.RUNNING),
+        c.is_in(State.RUNNING),
     )
     insert = sa.insert(log).from_select(["job_id", "lease", "at", "entry"], source, include_defaults=False)
     return insert.returning(log.c.seq)
@@ -129,8 +124,8 @@ def add_log(parts: Parts) -> Any:
 
 def update_log(parts: Parts) -> Any:
     """A new text for an entry that this claim wrote."""
-    c, log = parts.job.c, parts.tables.log
-    running = sa.exists().where(c.id == log.c.job_id, c.lease == log.c.lease, is_in(parts.job, State.RUNNING))
+    c, log = parts.c, parts.tables.log
+    running = sa.exists().where(c.id == log.c.job_id, c.lease == log.c.lease, c.is_in(State.RUNNING))
     update = sa.update(log).values(entry=param("entry", JsonText()))
     return update.where(
         log.c.seq == param("seq", sa.BigInteger()),

@@ -9,19 +9,17 @@ import sqlalchemy as sa
 from rowqueue.core.states import State, Verb, sources_of
 from rowqueue.sql.dialects import const, param
 from rowqueue.sql.statements._parts import Parts
-from rowqueue.sql.tables import is_in
 
 
 def _update(parts: Parts, verb: Verb, values: dict[str, Any]) -> Any:
-    c = parts.job.c
-    update = parts.update(values).where(
-        parts.dialect.among(c.id, "keys", sa.BigInteger()), is_in(parts.job, *sources_of(verb, fenced=False))
-    )
-    return update.returning(c.id, c.state, c.lease)
+    c = parts.c
+    states = sources_of(verb, fenced=False)
+    update = parts.update(values).where(parts.among(c), c.is_in(*sorted(states)))
+    return update.returning(*c.key, c.state, c.lease)
 
 
 def _end(parts: Parts, verb: Verb, state: State) -> Any:
-    c = parts.job.c
+    c = parts.c
     values = {
         "state": parts.state(state),
         "lease": c.lease + const(1),
@@ -44,8 +42,8 @@ def discard_by_key(parts: Parts) -> Any:
 
 def cancel_by_key(parts: Parts) -> Any:
     """Waiting → cancelled; running → flagged, for its worker to see at the next renewal."""
-    c = parts.job.c
-    running = is_in(parts.job, State.RUNNING)
+    c = parts.c
+    running = c.is_in(State.RUNNING)
     values = {
         "state": sa.case((running, parts.state(State.RUNNING)), else_=parts.state(State.CANCELLED)),
         "lease": sa.case((running, c.lease), else_=c.lease + const(1)),
@@ -58,7 +56,7 @@ def cancel_by_key(parts: Parts) -> Any:
 
 def retry(parts: Parts) -> Any:
     """Any but running → available, with one more attempt where they were used up."""
-    c = parts.job.c
+    c = parts.c
     used_up = c.attempt >= c.max_attempts
     values = {
         "state": parts.state(State.AVAILABLE),
@@ -73,7 +71,7 @@ def retry(parts: Parts) -> Any:
 
 def promote(parts: Parts) -> Any:
     """pending, scheduled, retryable → available, now."""
-    c = parts.job.c
+    c = parts.c
     values = {
         "state": parts.state(State.AVAILABLE),
         "lease": c.lease + const(1),
@@ -84,15 +82,9 @@ def promote(parts: Parts) -> Any:
 
 def delete(parts: Parts) -> Any:
     """Final → gone."""
-    c = parts.job.c
-    return (
-        sa.delete(parts.job)
-        .where(
-            parts.dialect.among(c.id, "keys", sa.BigInteger()),
-            is_in(parts.job, *sources_of(Verb.DELETE, fenced=False)),
-        )
-        .returning(c.id)
-    )
+    c = parts.c
+    final = sorted(sources_of(Verb.DELETE, fenced=False))
+    return sa.delete(parts.layout.base).where(parts.among(c), c.is_in(*final)).returning(*c.key)
 
 
 def delete_log(parts: Parts) -> Any:

@@ -11,25 +11,24 @@ import sqlalchemy as sa
 from rowqueue.core.states import State
 from rowqueue.sql.dialects import param
 from rowqueue.sql.statements._parts import Parts
-from rowqueue.sql.tables import is_in, occupies
+from rowqueue.sql.tables import occupies
 
 
 def get(parts: Parts) -> Any:
     """One job by its key."""
-    return sa.select(*parts.columns()).where(parts.job.c.id == param("id", sa.BigInteger()))
+    return sa.select(*parts.columns()).where(parts.is_key(parts.c))
 
 
 def standing(parts: Parts) -> Any:
     """How rows stand now: what a refused verb needs for its answer."""
-    c = parts.job.c
-    return sa.select(c.id, c.lease, c.state, c.cancel_requested_at.is_not(None)).where(
-        parts.dialect.among(c.id, "keys", sa.BigInteger())
-    )
+    c = parts.c
+    found = (*c.key, *c.fence, c.state, c.cancel_requested_at.is_not(None))
+    return sa.select(*found).where(parts.among(c))
 
 
 def rival(parts: Parts) -> Any:
     """The unfinished job that holds the unique key of another."""
-    mine, other = parts.job.alias("mine"), parts.job
+    mine, other = parts.tables.job.alias("mine"), parts.tables.job
     wanted = sa.select(mine.c.unique_key).where(mine.c.id == param("id", sa.BigInteger()))
     return sa.select(other.c.id).where(
         other.c.unique_key == wanted.scalar_subquery(),
@@ -54,9 +53,11 @@ class Filter:
 
 def page(parts: Parts, chosen: Filter) -> Any:
     """One page by key: ``after`` is the last key of the page before."""
-    c = parts.job.c
-    after = param("after", sa.BigInteger())
-    beyond = c.id < after if chosen.newest_first else c.id > after
+    c = parts.c
+    (key,) = c.key
+    (type_,) = parts.layout.key_columns.values()
+    after = param("after", type_)
+    beyond = key < after if chosen.newest_first else key > after
     select = sa.select(*parts.columns())
     if chosen.after:  # not ``after IS NULL OR …``, which reads all pages before this one
         select = select.where(beyond)
@@ -64,17 +65,17 @@ def page(parts: Parts, chosen: Filter) -> Any:
         if getattr(chosen, name):
             select = select.where(c[name] == param(name, sa.Text()))
     if chosen.states:
-        select = select.where(is_in(parts.job, *chosen.states))
+        select = select.where(c.is_in(*chosen.states))
     for index in range(chosen.tags):
         select = select.where(parts.dialect.has_member(c.tags, param(f"tag_{index}", sa.Text())))
-    order = c.id.desc() if chosen.newest_first else c.id
+    order = key.desc() if chosen.newest_first else key
     return select.order_by(order).limit(param("limit", sa.Integer()))
 
 
 def counts(parts: Parts) -> Any:
     """Jobs by queue and state, and the longest wait of those that are ready (seconds)."""
-    c = parts.job.c
-    waiting = sa.case((is_in(parts.job, State.AVAILABLE), c.scheduled_at))
+    c = parts.c
+    waiting = sa.case((c.is_in(State.AVAILABLE), c.scheduled_at))
     oldest = -parts.dialect.seconds_until(sa.func.min(waiting))
     return sa.select(c.queue, c.state, sa.func.count(), oldest).group_by(c.queue, c.state)
 

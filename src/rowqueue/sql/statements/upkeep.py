@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from rowqueue.core.states import State
 from rowqueue.sql.dialects import const, param
 from rowqueue.sql.statements._parts import Parts
-from rowqueue.sql.tables import is_in
 
 # A limit that the planner cannot see is taken for a tenth of the rows, so it walks the index in order; one that
 # it sees is weighed against a guess of the rows, and a guess below it (a table that was never analysed) sorts them all.
@@ -18,24 +17,24 @@ _LIMIT = sa.select(param("limit", sa.Integer())).scalar_subquery()
 
 def promote_due(parts: Parts) -> Any:
     """scheduled, retryable → available when due; returns the queues."""
-    due = parts.job.alias("due")
+    due = parts.alias("due")
     picked = (
-        sa.select(due.c.id)
-        .where(is_in(due, State.SCHEDULED, State.RETRYABLE), due.c.scheduled_at <= parts.now())
-        .order_by(due.c.scheduled_at, due.c.id)
+        sa.select(*due.key)
+        .where(due.is_in(State.SCHEDULED, State.RETRYABLE), due.scheduled_at <= parts.now())
+        .order_by(due.scheduled_at, *due.key)
         .limit(_LIMIT)
     )
     update = parts.update({"state": parts.state(State.AVAILABLE)})
-    return update.where(parts.is_one_of(due, picked)).returning(parts.job.c.queue)
+    return update.where(parts.is_one_of(due, picked)).returning(parts.c.queue)
 
 
 def next_due(parts: Parts) -> Any:
     """Seconds until the next scheduled or retryable job is due."""
-    c = parts.job.c
+    c = parts.c
     first = (
         sa.select(c.scheduled_at)
-        .where(is_in(parts.job, State.SCHEDULED, State.RETRYABLE))
-        .order_by(c.scheduled_at, c.id)
+        .where(c.is_in(State.SCHEDULED, State.RETRYABLE))
+        .order_by(c.scheduled_at, *c.key)
         .limit(const(1))
         .subquery("first")
     )
@@ -44,12 +43,12 @@ def next_due(parts: Parts) -> Any:
 
 def rescue(parts: Parts) -> Any:
     """running with an expired lease → available, or discarded at its limit; locked rows are alive."""
-    c = parts.job.c
-    left = parts.job.alias("left_behind")
+    c = parts.c
+    left = parts.alias("left_behind")
     picked = (
-        sa.select(left.c.id)
-        .where(left.c.leased_until < parts.now(), is_in(left, State.RUNNING))
-        .order_by(left.c.leased_until)
+        sa.select(*left.key)
+        .where(parts.expired(left), left.is_in(State.RUNNING))
+        .order_by(parts.expiry(left))
         .limit(_LIMIT)
     )
     spent = sa.or_(c.rescues + const(1) >= param("max_rescues", sa.Integer()), c.attempt >= c.max_attempts)
@@ -72,24 +71,24 @@ def rescue(parts: Parts) -> Any:
         }
     )
     return update.where(parts.is_one_of(left, picked)).returning(
-        c.id, c.kind, c.queue, c.state, c.lease, c.attempted_by
+        *c.key, c.kind, c.queue, c.state, c.lease, c.attempted_by
     )
 
 
 def prune(parts: Parts) -> Any:
     """Final for longer than an age → gone; returns the keys."""
-    old = parts.job.alias("old")
+    old = parts.alias("old")
     # NULL is every queue; not ``queue IS NULL OR …``, which the planner takes for 1 row in 200, and then sorts.
-    in_queue = sa.func.coalesce(old.c.queue == param("queue", sa.Text()), sa.true())
+    in_queue = sa.func.coalesce(old.queue == param("queue", sa.Text()), sa.true())
     picked = (
-        sa.select(old.c.id)
+        sa.select(*old.key)
         .where(
-            old.c.state
-            == param("state", sa.Text()),  # one at a time: each has an age, and its part of the index
-            old.c.finalized_at < parts.dialect.later(-param("age", sa.Double())),
+            # One state at a time: each has an age, and its part of the index.
+            old.state == param("state", sa.Text()),
+            old.finalized_at < parts.dialect.later(-param("age", sa.Double())),
             in_queue,
         )
-        .order_by(old.c.finalized_at)
+        .order_by(old.finalized_at)
         .limit(_LIMIT)
     )
-    return sa.delete(parts.job).where(parts.is_one_of(old, picked)).returning(parts.job.c.id)
+    return sa.delete(parts.layout.base).where(parts.is_one_of(old, picked)).returning(*parts.c.key)

@@ -1,0 +1,190 @@
+"""A job table by our names: which column holds what, and how its values read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.sql.elements import ColumnElement
+
+from rowqueue.core.errors import FeatureMissing
+from rowqueue.core.states import State
+from rowqueue.sql.dialects import Columns, const
+
+Expression: TypeAlias = Callable[[Any], Any]
+
+_FOLDED = {State.SCHEDULED: State.AVAILABLE, State.RETRYABLE: State.AVAILABLE}
+"""States that a table may lack, because the due column is tested in the claim instead."""
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How a column's value is read as ours, and ours written as its own; both build SQL."""
+
+    read: Expression = _same
+    write: Expression = _same
+    append: Callable[[Any, Any, Any], Any] | None = None
+    """For ``errors``: from the column, the new entry and its fragment (JSON text) to the column's new value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One of our columns on a table: its name there, and its codec."""
+
+    name: str
+    codec: Codec = field(default_factory=Codec)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the columns and states of a job are on one table.
+
+    Args:
+        base: the table that is locked and written.
+        fields: our column names to the table's; what is missing reads as its default.
+        key: the key's column names.
+        states: our states to the table's values.
+        fence: our names of the columns that together tell one claim from another.
+        defaults: what missing columns read as.
+        record: makes a claim's record of the values of a row of the view (or the table).
+        view: what claims choose from and records are read from; None is the base table.
+        order_by: the claim order, from the view.
+        where: a condition on every claim, from the view.
+        heap: a plain heap table of PostgreSQL's, whose rows can be found by ctid.
+        retry_on_read: failed rows become claimable by their age, without anybody moving them (seconds).
+        max_failures: for ``retry_on_read``: rows with so many failures do not.
+    """
+
+    base: sa.Table
+    fields: Mapping[str, Field]
+    key: tuple[str, ...] = ("id",)
+    states: Mapping[State, str] = field(default_factory=lambda: {state: state.value for state in State})
+    fence: tuple[str, ...] = ("lease",)
+    defaults: Mapping[str, ColumnElement[Any]] = field(default_factory=dict[str, ColumnElement[Any]])
+    view: sa.Table | None = None
+    record: Callable[[Sequence[Any]], Any] = tuple
+    order_by: Expression | None = None
+    where: Expression | None = None
+    heap: bool = True
+    retry_on_read: float | None = None
+    max_failures: int | None = None
+
+    @property
+    def mapped(self) -> bool:
+        """A table of the user's, not the default table."""
+        return bool(self.defaults)
+
+    def has(self, name: str) -> bool:
+        """The table has a column for this name of ours."""
+        return name in self.fields
+
+    def value(self, state: State) -> str:
+        """The table's word for a state; scheduled and retryable fold back into available.
+
+        Raises:
+            FeatureMissing: the table has no such state.
+        """
+        found = self.states.get(state) or self.states.get(_FOLDED.get(state, state))
+        if found is None:
+            raise FeatureMissing(f"{self.base.fullname} has no state for {state}: name one in states={{...}}")
+        return found
+
+    def values(self, states: Sequence[State]) -> list[str]:
+        """The table's words for those of the states that it has, each once."""
+        words = (self.states.get(state) for state in states)
+        return sorted({word for word in words if word is not None})
+
+    @cached_property
+    def words(self) -> Mapping[str, State]:
+        """The table's words for states to ours; the first of ours that has a word gets it back."""
+        return {word: state for state, word in reversed(list(self.states.items()))}
+
+    def state_of(self, word: str) -> State:
+        """Our state for a word of the table's.
+
+        Raises:
+            FeatureMissing: the mapping does not name the word, so the row is not ours to work.
+        """
+        try:
+            return self.words[word]
+        except KeyError:
+            raise FeatureMissing(
+                f"{self.base.fullname} holds the state {word!r}, which its mapping does not name"
+            ) from None
+
+    @property
+    def key_columns(self) -> Columns:
+        """The key as columns of parameter rows: ``id`` on the default table."""
+        if not self.mapped:
+            return {"id": sa.BigInteger()}
+        return {f"key_{index}": self.base.c[name].type for index, name in enumerate(self.key)}
+
+    @property
+    def fence_columns(self) -> Columns:
+        """The fence as columns of parameter rows: ``lease`` on the default table."""
+        if not self.mapped:
+            return {"lease": sa.BigInteger()}
+        return {f"fence_{name}": self.fence_type(name) for name in self.fence}
+
+    def fence_type(self, name: str) -> Any:
+        """The type that a fence column is compared as: as stored, lists as their text."""
+        type_ = self.base.c[self.fields[name].name].type
+        return sa.Text() if isinstance(type_, sa.ARRAY) else type_
+
+
+class Cols:
+    """A table, or an alias of it, by our names: ``cols.attempt`` is the column, wherever it is."""
+
+    __slots__ = ("layout", "table")
+
+    def __init__(self, layout: Layout, table: Any) -> None:
+        self.layout = layout
+        self.table = table
+
+    def __getattr__(self, name: str) -> ColumnElement[Any]:
+        found = self.layout.fields.get(name)
+        if found is not None:
+            return found.codec.read(self.table.c[found.name])  # type: ignore[no-any-return]
+        default = self.layout.defaults.get(name)
+        if default is None:
+            raise AttributeError(name)
+        return default
+
+    def __getitem__(self, name: str) -> ColumnElement[Any]:
+        return self.__getattr__(name)
+
+    @property
+    def key(self) -> tuple[ColumnElement[Any], ...]:
+        """The key's columns."""
+        return tuple(self.table.c[name] for name in self.layout.key)
+
+    @property
+    def fence(self) -> tuple[ColumnElement[Any], ...]:
+        """The fence's columns, as stored."""
+        return tuple(self._stored(name) for name in self.layout.fence)
+
+    def _stored(self, name: str) -> ColumnElement[Any]:
+        column = self.table.c[self.layout.fields[name].name]
+        return sa.cast(column, sa.Text()) if isinstance(column.type, sa.ARRAY) else column
+
+    def is_in(self, *states: State) -> ColumnElement[bool]:
+        """The row is in one of these states, written as constants so that partial indexes match."""
+        column: ColumnElement[Any] = self.table.c[self.layout.fields["state"].name]
+        words = [const(word, sa.String()) for word in self.layout.values(states)]
+        return column == words[0] if len(words) == 1 else column.in_(words)
+
+    def alias(self, name: str) -> Cols:
+        """The same table under another name."""
+        return Cols(self.layout, self.table.alias(name))
+
+
+def default_layout(table: sa.Table) -> Layout:
+    """The default table: every name is its own."""
+    return Layout(table, {column.name: Field(column.name) for column in table.columns})
