@@ -1,0 +1,110 @@
+"""One claimed job in this process, from the claim until its ending is written."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+from rowqueue.app.context import ContextControl
+from rowqueue.app.job import JobFunction
+from rowqueue.core.values import Claim
+
+
+class Interruption(Enum):
+    """Why a handler was told to stop."""
+
+    TIMEOUT = "timeout"
+    CANCEL = "cancel"
+    FENCED = "fenced"
+    LOST = "lost"
+    STOP = "stop"
+
+
+class Attempt:
+    """One start of one job. Everything but ``control.cancelled`` changes in the loop's thread only.
+
+    Attributes:
+        claim: key, lease and row.
+        function: what runs it.
+        control: the worker's side of the handler's context.
+        safe_until: until when the lease holds for certain, on ``time.monotonic``'s clock: counted
+            from before the claim or the renewal was sent, so the database's lease ends later.
+        task: the task of an async handler.
+        timer: its timeout.
+        started: the task's coroutine has begun; one that is cancelled before never runs.
+        ended: the handler has returned or raised, or nobody waits for it any more.
+        why: the first reason for which the handler was told to stop.
+        lost: somebody else has the job: nothing more is written.
+    """
+
+    __slots__ = (
+        "claim",
+        "control",
+        "ended",
+        "function",
+        "lost",
+        "safe_until",
+        "started",
+        "task",
+        "timer",
+        "why",
+    )
+
+    def __init__(
+        self, claim: Claim, function: JobFunction[..., Any], control: ContextControl, safe_until: float
+    ) -> None:
+        self.claim = claim
+        self.function = function
+        self.control = control
+        self.safe_until = safe_until
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.started = False
+        self.ended = False
+        self.why: Interruption | None = None
+        self.lost = False
+
+    def interrupt(self, why: Interruption) -> bool:
+        """Tell the handler to stop; False when it was told already, or has ended."""
+        if why is Interruption.LOST:
+            self.lost = True
+        if self.ended or self.why is not None:
+            return False
+        self.why = why
+        self.control.cancel()
+        if self.task is not None:
+            self._cancel(self.task)
+        return True
+
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        if self.started:
+            task.cancel()
+        else:  # its first step stands before this call in the loop's queue
+            task.get_loop().call_soon(self._cancel, task)
+
+
+class Held:
+    """The attempts whose leases this process keeps; safe in any thread."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[tuple[Any, int], Attempt] = {}
+        self._lock = threading.Lock()
+
+    def add(self, attempts: Iterable[Attempt]) -> None:
+        """Keep their leases."""
+        with self._lock:
+            self._attempts.update(((each.claim.key, each.claim.lease), each) for each in attempts)
+
+    def drop(self, attempts: Iterable[Attempt]) -> None:
+        """Their endings are written, or somebody else's business."""
+        with self._lock:
+            for attempt in attempts:
+                self._attempts.pop((attempt.claim.key, attempt.claim.lease), None)
+
+    def now(self) -> list[Attempt]:
+        """A copy of what is held."""
+        with self._lock:
+            return list(self._attempts.values())

@@ -1,0 +1,121 @@
+"""Running handlers: ``async def`` as tasks of the loop, ``def`` in threads.
+
+The way of one attempt: bind its arguments, call the handler, turn its end into a ``Finish``, hand
+that on. A third way, children for ``process=True``, will stand beside the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from rowqueue.core.finish import Finish
+from rowqueue.worker.attempt import Attempt, Interruption
+from rowqueue.worker.endings import Endings, timeout_of
+from rowqueue.worker.events import Events, ResultDropped, Started, TimedOut
+from rowqueue.worker.finishing import Finishing
+from rowqueue.worker.slots import Slots
+from rowqueue.worker.threads import Threads
+
+
+class Execution:
+    """Starts attempts, and passes on how they ended.
+
+    Args:
+        loop: where async handlers run.
+        threads: where the others run.
+        slots: what an attempt takes and gives back.
+        endings: what an end means.
+        finishing: who writes it.
+        events: who is told.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        threads: Threads,
+        slots: Slots,
+        endings: Endings,
+        finishing: Finishing,
+        events: Events,
+    ) -> None:
+        self._loop = loop
+        self._threads = threads
+        self._slots = slots
+        self._endings = endings
+        self._finishing = finishing
+        self._events = events
+
+    def start(self, attempt: Attempt) -> None:
+        """Call the handler; its slot is taken until it ends."""
+        self._slots.take(attempt.claim.job.queue)
+        try:
+            call = attempt.function.bind(attempt.control.context)
+        except Exception as error:  # noqa: BLE001 - InvalidArguments, or what a user's own type raises
+            self._ended(attempt, self._endings.raised(attempt, error))
+            return
+        self._events.emit(Started, attempt.claim.job)
+        timeout = timeout_of(attempt)
+        if timeout is not None:
+            attempt.control.deadline = time.monotonic() + timeout
+            attempt.timer = self._loop.call_later(timeout, self._time_out, attempt, timeout)
+        if attempt.function.is_async:
+            attempt.task = self._loop.create_task(self._run_async(attempt, call))
+        else:
+            attempt.started = True
+            context = contextvars.copy_context()
+            self._threads.run(partial(context.run, self._run_in_thread, attempt, call))
+
+    async def _run_async(self, attempt: Attempt, call: Callable[[], Any]) -> None:
+        attempt.started = True
+        try:
+            result = await call()
+        except GeneratorExit:  # the loop is gone, and nobody may await any more
+            raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit and the like are a failed attempt, too
+            self._raised(attempt, error)
+        else:
+            self._returned(attempt, result)
+
+    def _run_in_thread(self, attempt: Attempt, call: Callable[[], Any]) -> None:
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - SystemExit and the like are a failed attempt, too
+            self._hand_over(self._raised, attempt, error)
+        else:
+            self._hand_over(self._returned, attempt, result)
+
+    def _hand_over(self, then: Callable[[Attempt, Any], None], attempt: Attempt, value: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(then, attempt, value)
+        except RuntimeError:  # the worker did not wait for this thread, and its loop is closed
+            return
+
+    def _time_out(self, attempt: Attempt, timeout: float) -> None:
+        if attempt.interrupt(Interruption.TIMEOUT):
+            self._events.emit(TimedOut, attempt.claim.job, timeout)
+
+    def _returned(self, attempt: Attempt, result: Any) -> None:
+        finish, dropped = self._endings.returned(attempt, result)
+        if attempt.control.completing:
+            finish = self._endings.rolled_back(attempt)  # unless the row says that it was committed
+        elif dropped:
+            self._events.emit(ResultDropped, attempt.claim.job, dropped)
+        self._ended(attempt, finish)
+
+    def _raised(self, attempt: Attempt, error: BaseException) -> None:
+        self._ended(attempt, self._endings.raised(attempt, error), raised=True)
+
+    def _ended(self, attempt: Attempt, finish: Finish, *, raised: bool = False) -> None:
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        self._slots.give(attempt.claim.job.queue)
+        if attempt.ended:  # it was given up: its lease is written off already
+            return
+        attempt.ended = True
+        attempt.task = None
+        self._finishing.add(attempt, finish, raised=raised)

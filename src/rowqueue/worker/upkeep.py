@@ -1,0 +1,111 @@
+"""What any worker does for all: promote, rescue, prune, and say that it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from typing import Any
+
+from rowqueue.store import AsyncStore
+from rowqueue.worker.events import Events, RescuedJob
+from rowqueue.worker.options import WorkerOptions
+from rowqueue.worker.patience import Patience
+from rowqueue.worker.wake import Wake
+
+BATCH = 1000
+TAKEN = 0.02
+"""Seconds to wait when due jobs are just being promoted by somebody else."""
+
+SILENCE = 300.0
+"""Seconds after which a worker that says nothing is forgotten."""
+
+
+class Upkeep:
+    """Loops beside the claim loop.
+
+    Args:
+        options: the worker's.
+        kinds: the kinds it knows, for people to see.
+        store: where.
+        patience: waits for a database that is away.
+        ready: called with the queues in which jobs became available.
+        events: who is told of rescues.
+    """
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        kinds: Collection[str],
+        store: AsyncStore,
+        patience: Patience,
+        ready: Callable[[Collection[str]], None],
+        events: Events,
+    ) -> None:
+        self._options = options
+        self._kinds = sorted(kinds)
+        self._store = store
+        self._patience = patience
+        self._ready = ready
+        self._events = events
+        self._due = Wake()
+        self._asleep_until = 0.0
+
+    def due_in(self, seconds: float) -> None:
+        """A job was put off in this process: be awake when it is due, however long the poll."""
+        if time.monotonic() + seconds < self._asleep_until:
+            self._due.up()
+
+    async def promote(self) -> Collection[str]:
+        """Make due jobs available; returns their queues."""
+        promoted = await self._patience.ask("promoting due jobs", lambda: self._store.promote_due(BATCH))
+        if promoted:
+            self._ready(promoted)
+        return promoted
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What must run for ever."""
+        return [
+            self._promote_when_due(),
+            self._every(self._options.renew, "rescuing jobs", self._rescue),
+            self._every(self._options.heartbeat, "sending a heartbeat", self.heartbeat),
+            self._every(self._options.prune, "pruning", self._prune),
+        ]
+
+    async def heartbeat(self) -> None:
+        """Say that this worker lives."""
+        await self._store.heartbeat(
+            self._options.worker_id, queues=dict(self._options.queues), kinds=self._kinds, idle=False
+        )
+
+    async def _promote_when_due(self) -> None:
+        while True:
+            due = await self._patience.ask("asking for the next due time", self._store.next_due)
+            pause = self._options.poll if due is None else min(self._options.poll, due)
+            if pause <= 0:
+                if await self.promote():
+                    continue
+                pause = TAKEN
+            self._asleep_until = time.monotonic() + pause
+            await self._due.sleep(pause)
+
+    async def _rescue(self) -> None:
+        rescued = await self._store.rescue(BATCH)
+        for each in rescued:
+            self._events.emit(RescuedJob, each)
+        if rescued:
+            self._ready({each.queue for each in rescued})
+
+    async def _prune(self) -> None:
+        await self._store.forget_silent_workers(SILENCE)
+        full = True
+        while full:
+            full = await self._store.prune(limit=BATCH) >= BATCH
+            await asyncio.sleep(0.1 if full else 0)  # leave room for the work
+
+    async def _every(self, seconds: float, doing: str, do: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._patience.ask(doing, do)
+            # Workers that were started together should not do it together for ever.
+            await asyncio.sleep(seconds * (0.9 + 0.1 * random.random()))  # noqa: S311 - not a secret

@@ -1,0 +1,142 @@
+"""The worker: its parts put together, its start and its stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rowqueue.app import App
+from rowqueue.core.errors import ConfigurationError
+from rowqueue.core.values import Seconds
+from rowqueue.worker.events import Callback, Event, Events
+from rowqueue.worker.logs import log_to
+from rowqueue.worker.options import WorkerOptions, checked_options
+from rowqueue.worker.runtime import Runtime
+from rowqueue.worker.signals import stop_on_signals
+
+
+class Worker:
+    """Claims and runs an app's jobs, in one process.
+
+    ``async def`` jobs run in one event loop, ``def`` jobs in threads. It keeps three connections
+    to the database, whatever the concurrency (handlers' own are counted apart), and waits for a
+    database that goes away.
+
+    Args:
+        app: its registered jobs, and its database.
+        queues: queues with the most jobs of each that run at once, or only their names; None is
+            every queue that a registered job names.
+        concurrency: the most jobs that run at once; None is 10, or the sum of the queues' numbers.
+        lease: how long a claim lasts without renewal (seconds or timedelta); None is the app's.
+        renew: how often leases are renewed (seconds or timedelta); None is a third of the lease.
+        poll: how often the database is asked when nothing wakes the worker (seconds or timedelta).
+        grace: how long handlers may go on after a stop was asked for (seconds or timedelta).
+        worker_id: who it is in the database; None is host, process and a random part.
+        drain: stop when nothing is available or due in its queues and nothing runs here. Jobs that
+            are due later, retries among them, are not waited for.
+
+    Raises:
+        ConfigurationError: an option is wrong, or there is no queue to work.
+
+    Example:
+        >>> Worker(app, queues={"mail": 20, "reports": 2}).run()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        queues: Mapping[str, int] | Sequence[str] | None = None,
+        concurrency: int | None = None,
+        lease: Seconds | None = None,
+        renew: Seconds | None = None,
+        poll: Seconds = 1.0,
+        grace: Seconds = 30.0,
+        worker_id: str | None = None,
+        drain: bool = False,
+    ) -> None:
+        self.app = app
+        for job in app.jobs.values():
+            if job.process:
+                raise ConfigurationError(
+                    f"{job.kind} has process=True, which this version cannot run yet: leave it out"
+                )
+        self.options: WorkerOptions = checked_options(
+            {job.queue for job in app.jobs.values()},
+            queues=queues,
+            concurrency=concurrency,
+            lease=app.stores.settings.lease if lease is None else lease,
+            renew=renew,
+            poll=poll,
+            grace=grace,
+            worker_id=worker_id,
+            drain=drain,
+        )
+        self.events = Events()
+        self._lock = threading.Lock()
+        self._runtime: Runtime | None = None
+        self._stop: bool | None = None
+
+    @property
+    def counts(self) -> Counter[type[Event]]:
+        """How often each event happened, such as ``counts[events.Refused]`` for stale writes."""
+        return self.events.counts
+
+    def on(self, callback: Callback, *types: type[Event]) -> Callback:
+        """Call ``callback(event)`` for events of these types and their subtypes; none is all.
+
+        It is called in the loop's thread and must be quick. Subscribe before the worker runs.
+
+        Example:
+            >>> worker.on(print, events.Failed, events.Refused)  # doctest: +SKIP
+        """
+        return self.events.on(callback, *types)
+
+    def run(self) -> int:
+        """Work until stopped (SIGTERM, SIGINT, ``stop``), or until drained.
+
+        Returns:
+            The exit code: 0 when it stopped in order; 1 when a handler could not be ended, whose
+            job was given back but whose thread still runs (a daemon thread, which ends with the process).
+
+        Raises:
+            SchemaError: the tables are missing, too old or too new.
+        """
+        # Not asyncio.run: at its end it waits for tasks, and one may refuse to be cancelled.
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(self._run(with_signals=True))
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    async def run_async(self) -> int:
+        """``run`` in a loop of yours: it takes no signals, and a cancellation is a hard stop."""
+        return await self._run(with_signals=False)
+
+    def stop(self, hard: bool = False) -> None:
+        """Ask it to stop, from any thread; ``hard`` does not wait for handlers. Before ``run`` it holds for that, too."""
+        with self._lock:
+            self._stop = bool(self._stop) or hard
+            runtime = self._runtime
+        if runtime is not None:
+            runtime.stop_from_anywhere(hard)
+
+    async def _run(self, *, with_signals: bool) -> int:
+        log_to(self.events, logging.getLogger("rowqueue"))
+        loop = asyncio.get_running_loop()
+        runtime = Runtime(self.app, self.options, self.events, loop)
+        with self._lock:
+            if self._runtime is not None:
+                raise ConfigurationError("this worker was run already: make a new one")
+            self._runtime = runtime
+            asked = self._stop
+        if asked is not None:
+            runtime.stop(asked)
+        if not with_signals:
+            return await runtime.run()
+        with stop_on_signals(loop, runtime.stop):
+            return await runtime.run()
