@@ -30,7 +30,10 @@ def encode(value: Any, what: str, *, limit: int = PAYLOAD_LIMIT) -> str:
         PayloadTooLarge: longer than the limit.
     """
     _check(value, what, 0)
-    text = _encoder.encode(value)
+    try:
+        text = _encoder.encode(value)
+    except ValueError:  # Python's own limit, which its decoder has, too
+        raise InvalidArguments(f"{what} hold a number of thousands of digits: pass it as text") from None
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
