@@ -7,7 +7,7 @@ and an overload with Any in it swallows all others.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 
 class SyncConnection(Protocol):
@@ -33,7 +33,7 @@ class AwaitedConnection(Protocol):
 
 
 class AsyncpgConnection(Protocol):
-    """asyncpg's Connection, or one that its pool lent."""
+    """asyncpg's Connection."""
 
     def is_in_transaction(self) -> bool:
         """Whether a transaction is open."""
@@ -44,4 +44,14 @@ class AsyncpgConnection(Protocol):
         ...
 
 
-AsyncConnection = AwaitedConnection | AsyncpgConnection
+class LentConnection(Protocol):
+    """What asyncpg's pool lends: it forwards to a connection by methods that no type checker sees."""
+
+    _con: Any
+
+    def __getattr__(self, attr: str) -> Any:
+        """Forward to the connection."""
+        ...
+
+
+AsyncConnection: TypeAlias = AwaitedConnection | AsyncpgConnection | LentConnection
