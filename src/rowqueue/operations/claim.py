@@ -94,14 +94,13 @@ def _with_records(s: Statements, rows: Rows) -> Steps[list[Claim]]:
     """The claims of a table of the user's, each with its row as the view shows it after the claim."""
     if not rows:
         return []
-    jobs = [job_of(row, s.layout) for row in rows]
-    found = yield s.call("claim_records", **s.pack_keys([job.id for job in jobs]))
     width, fences = len(s.layout.key), len(s.layout.fence)
+    taken = {key_of(row, s.layout): (job_of(row, s.layout), tuple(row[-fences:])) for row in rows}
+    found = yield s.call("claim_records", **s.pack_keys(list(taken)))
     records = {key_of(row, s.layout): s.layout.record(row[width:]) for row in found}
-    return [
-        Claim(job.id, job.lease, job, records.get(job.id), tuple(row[-fences:]))
-        for job, row in zip(jobs, rows, strict=True)
-    ]
+    order = [*records, *(key for key in taken if key not in records)]  # a view may not show it any more
+    jobs = ((taken[key], records.get(key)) for key in order)
+    return [Claim(job.id, job.lease, job, record, fence) for (job, fence), record in jobs]
 
 
 def _statement(s: Statements, kinds: Sequence[str] | None, where: Where | None) -> Statement:

@@ -21,6 +21,7 @@ class StoreSettings:
         retry: when a failed job runs again, unless its kind says otherwise.
         max_attempts: starts before a failure is final, unless the job says otherwise.
         max_rescues: crashes before a job is discarded.
+        max_failures: on a table of the user's: failures before one is final; None goes by max_attempts.
         payload_limit: the longest encoded arguments, meta or result (bytes).
     """
 
@@ -30,6 +31,7 @@ class StoreSettings:
     retry: RetryPolicy = field(default_factory=RetryPolicy.exponential)
     max_attempts: int = 25
     max_rescues: int = 3
+    max_failures: int | None = None
     payload_limit: int = PAYLOAD_LIMIT
 
     def __post_init__(self) -> None:
@@ -39,7 +41,14 @@ class StoreSettings:
         seconds_of(self.lease, "lease", minimum=1.0)
         names.whole(self.max_attempts, "max_attempts", 1, 1_000_000)
         names.whole(self.max_rescues, "max_rescues", 1, 1_000_000)
+        if self.max_failures is not None:
+            names.whole(self.max_failures, "max_failures", 1, 1_000_000)
         names.whole(self.payload_limit, "payload_limit", 1, 512 * 1024 * 1024)
+
+    @property
+    def limit(self) -> int:
+        """How many failures or starts a row of a user's table has, where the row does not say."""
+        return self.max_failures or self.max_attempts
 
     @property
     def lease_seconds(self) -> float:

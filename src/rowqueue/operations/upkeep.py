@@ -78,7 +78,9 @@ def prune(ages: Mapping[State, Seconds] | None, queue: str | None, limit: int) -
     def steps(s: Statements) -> Steps[int]:
         count = 0
         for state, age in wanted.items():
-            (value,) = s.layout.values([state])
+            if state not in s.layout.states:
+                continue
+            value = s.layout.value(state)
             rows = yield s.call("prune", age=age, state=value, queue=queue, limit=limit - count)
             if rows and not s.layout.mapped:
                 yield s.call("delete_log", keys=s.dialect.pack_list([row[0] for row in rows]))

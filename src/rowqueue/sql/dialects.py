@@ -10,29 +10,14 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
-from rowqueue.sql.types import Instant, microseconds
-
-Columns: TypeAlias = Mapping[str, sa.types.TypeEngine[Any]]
-
-
-def const(value: Any, type_: Any = None) -> ColumnElement[Any]:
-    """A value that is written into the SQL text, quoted by its type.
-
-    The planner matches a partial index only against constants, never against a parameter of a
-    prepared statement; so states and other words of ours are constants, and nothing else is.
-    """
-    return sa.literal(value, type_, literal_execute=True)
-
-
-def param(name: str, type_: Any) -> sa.BindParameter[Any]:
-    """A value that is bound at each call."""
-    return sa.bindparam(name, None, type_=type_)
+from rowqueue.sql.terms import Codec, Columns, const, param
+from rowqueue.sql.types import Instant, JsonText, microseconds
 
 
 class Dialect(Protocol):
@@ -56,6 +41,22 @@ class Dialect(Protocol):
 
     def seconds_until(self, moment: ColumnElement[Any]) -> ColumnElement[float]:
         """Seconds from now to a moment; negative when it is past."""
+        ...
+
+    def from_units(self, column: ColumnElement[Any], unit: int) -> ColumnElement[datetime]:
+        """A moment from an integer that counts so many units a second since 1970."""
+        ...
+
+    def to_units(self, moment: ColumnElement[Any], unit: int) -> ColumnElement[Any]:
+        """The other way."""
+        ...
+
+    def timestamps(self, zoned: bool) -> Codec:
+        """How a user's timestamp column (with a zone, or in UTC without one) holds a moment."""
+        ...
+
+    def json_field(self, text: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+        """The text of one field of a JSON object that is given as text."""
         ...
 
     def iso_now(self) -> ColumnElement[str]:
@@ -125,6 +126,23 @@ class Postgres:
             sa.extract("epoch", moment.op("-", return_type=sa.Interval())(self.now())), sa.Double()
         )
 
+    def from_units(self, column: ColumnElement[Any], unit: int) -> ColumnElement[datetime]:
+        return sa.func.to_timestamp(sa.cast(column, sa.Numeric()) / const(unit), type_=Instant())
+
+    def to_units(self, moment: ColumnElement[Any], unit: int) -> ColumnElement[Any]:
+        return sa.extract("epoch", sa.type_coerce(moment, sa.DateTime())) * const(unit)
+
+    def timestamps(self, zoned: bool) -> Codec:
+        if zoned:
+            return Codec(lambda c: sa.type_coerce(c, Instant()))
+        utc = const("UTC", sa.Text())
+        return Codec(
+            lambda c: sa.func.timezone(utc, c, type_=Instant()), lambda value: sa.func.timezone(utc, value)
+        )
+
+    def json_field(self, text: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+        return sa.func.json_extract_path_text(sa.cast(text, JsonText()), const(name, sa.Text()))
+
     def iso_now(self) -> ColumnElement[str]:
         utc = sa.func.timezone(const("UTC"), self.now())
         return sa.func.to_char(utc, const('YYYY-MM-DD"T"HH24:MI:SS.US"Z"', sa.Text()), type_=sa.Text())
@@ -192,6 +210,37 @@ class SQLite:
         difference = sa.type_coerce(moment, sa.Integer()) - sa.type_coerce(self.now(), sa.Integer())
         seconds: ColumnElement[Any] = sa.cast(difference, sa.Double()) / const(1_000_000.0, sa.Double())
         return seconds
+
+    def from_units(self, column: ColumnElement[Any], unit: int) -> ColumnElement[datetime]:
+        micro = (
+            column * const(1_000_000 // unit)
+            if unit <= 1_000_000
+            else column.op("/")(const(unit // 1_000_000))
+        )
+        return sa.type_coerce(micro, Instant())
+
+    def to_units(self, moment: ColumnElement[Any], unit: int) -> ColumnElement[Any]:
+        micro = sa.type_coerce(moment, sa.Integer())
+        if unit >= 1_000_000:
+            return micro * const(unit // 1_000_000)
+        return micro.op("/")(const(1_000_000 // unit))
+
+    def timestamps(self, zoned: bool) -> Codec:
+        def read(column: Any) -> Any:
+            days: ColumnElement[Any] = sa.func.julianday(column, type_=sa.Double()) - const(
+                2440587.5, sa.Double()
+            )
+            milli = sa.cast(sa.func.round(days * const(86400000)), sa.Integer())
+            return sa.type_coerce(milli * const(1000), Instant())
+
+        def write(value: Any) -> Any:
+            seconds = sa.type_coerce(value, sa.Double()).op("/")(const(1_000_000.0, sa.Double()))
+            return sa.func.strftime(const("%Y-%m-%d %H:%M:%f"), seconds, const("unixepoch"))
+
+        return Codec(read, write)
+
+    def json_field(self, text: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+        return sa.func.json_extract(text, const(f"$.{name}"))
 
     def iso_now(self) -> ColumnElement[str]:
         return sa.literal_column("strftime('%Y-%m-%dT%H:%M:%fZ', 'now')", sa.Text())

@@ -5,33 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
 from rowqueue.core.errors import FeatureMissing
 from rowqueue.core.states import State
-from rowqueue.sql.dialects import Columns, const
-
-Expression: TypeAlias = Callable[[Any], Any]
+from rowqueue.sql.dialects import Dialect
+from rowqueue.sql.terms import Codec, Columns, Expression, const
 
 _FOLDED = {State.SCHEDULED: State.AVAILABLE, State.RETRYABLE: State.AVAILABLE}
 """States that a table may lack, because the due column is tested in the claim instead."""
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """How a column's value is read as ours, and ours written as its own; both build SQL."""
-
-    read: Expression = _same
-    write: Expression = _same
-    append: Callable[[Any, Any, Any], Any] | None = None
-    """For ``errors``: from the column, the new entry and its fragment (JSON text) to the column's new value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +44,8 @@ class Layout:
         where: a condition on every claim, from the view.
         heap: a plain heap table of PostgreSQL's, whose rows can be found by ctid.
         retry_on_read: failed rows become claimable by their age, without anybody moving them (seconds).
+        rescue_after: how old a running row of another program's must be to be rescued (seconds).
+        select: extra expressions for records, from the view.
         max_failures: for ``retry_on_read``: rows with so many failures do not.
     """
 
@@ -75,6 +62,8 @@ class Layout:
     heap: bool = True
     retry_on_read: float | None = None
     max_failures: int | None = None
+    rescue_after: float | None = None
+    select: Expression | None = None
 
     @property
     def mapped(self) -> bool:
@@ -139,6 +128,45 @@ class Layout:
         return sa.Text() if isinstance(type_, sa.ARRAY) else type_
 
 
+def missing(dialect: Dialect, kind: str, max_attempts: int) -> dict[str, ColumnElement[Any]]:
+    """What each of our columns reads as on a table that has none for it.
+
+    Args:
+        dialect: the database.
+        kind: the kind of every job there: the table's name.
+        max_attempts: the store's limit.
+    """
+    numbers = dict.fromkeys(("attempt", "failures", "rescues", "snoozes", "lease"), 0)
+    numbers |= {"max_attempts": max_attempts, "priority": 2}
+    texts = {"kind": kind, "queue": "default", "args": "{}"}
+    found: dict[str, ColumnElement[Any]] = {
+        name: const(number, sa.Integer()) for name, number in numbers.items()
+    }
+    found |= {name: const(text, sa.Text()) for name, text in texts.items()}
+    found |= {name: dialect.now() for name in ("scheduled_at", "created_at")}
+    return found | {name: sa.null() for name in NULLABLE}
+
+
+NULLABLE = (
+    "leased_until",
+    "heartbeat_at",
+    "attempted_at",
+    "attempted_by",
+    "finalized_at",
+    "timeout",
+    "cancel_requested_at",
+    "unique_key",
+    "unique_states",
+    "tags",
+    "correlation_id",
+    "correlation_group",
+    "meta",
+    "errors",
+    "progress",
+    "result",
+)
+
+
 class Cols:
     """A table, or an alias of it, by our names: ``cols.attempt`` is the column, wherever it is."""
 
@@ -178,6 +206,8 @@ class Cols:
         """The row is in one of these states, written as constants so that partial indexes match."""
         column: ColumnElement[Any] = self.table.c[self.layout.fields["state"].name]
         words = [const(word, sa.String()) for word in self.layout.values(states)]
+        if not words:  # the table has none of these states
+            return sa.false()
         return column == words[0] if len(words) == 1 else column.in_(words)
 
     def alias(self, name: str) -> Cols:

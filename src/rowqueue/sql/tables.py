@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
 from rowqueue.core.states import FINAL, State
-from rowqueue.sql.dialects import const
+from rowqueue.sql.terms import const
 from rowqueue.sql.types import BigKey, Instant, JsonText
 
 # Rows of the hot table change two or three times and then lie still: room on the page for the new

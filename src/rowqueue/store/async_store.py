@@ -22,6 +22,7 @@ from rowqueue.operations import claim as claiming
 from rowqueue.operations import enqueue, finish, operate, schema
 from rowqueue.operations.base import Operation
 from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.mapping import JobTable
 from rowqueue.store import plans
 from rowqueue.store.async_management import AsyncManagement
 from rowqueue.store.database import Database
@@ -47,6 +48,7 @@ class AsyncStore(AsyncManagement):
     def __init__(
         self,
         database: Any,
+        table: JobTable | None = None,
         *,
         prefix: str = "rowqueue_",
         schema: str | None = None,
@@ -54,6 +56,7 @@ class AsyncStore(AsyncManagement):
         retry: RetryPolicy | None = None,
         max_attempts: int = 25,
         max_rescues: int = 3,
+        max_failures: int | None = None,
         payload_limit: int = PAYLOAD_LIMIT,
         synchronous: str = "FULL",
         prepared: bool = True,
@@ -66,32 +69,39 @@ class AsyncStore(AsyncManagement):
             retry=retry or RetryPolicy.exponential(),
             max_attempts=max_attempts,
             max_rescues=max_rescues,
+            max_failures=max_failures,
             payload_limit=payload_limit,
         )
-        self._begin(Database(database, synchronous=synchronous, prepared=prepared), settings, pool_size)
+        self._begin(
+            Database(database, synchronous=synchronous, prepared=prepared), settings, pool_size, table
+        )
 
     @classmethod
-    def over(cls, database: Database, settings: StoreSettings, *, pool_size: int = 4) -> AsyncStore:
+    def over(
+        cls, database: Database, settings: StoreSettings, *, table: JobTable | None = None, pool_size: int = 4
+    ) -> AsyncStore:
         """A store over a database and settings that are there already, with connections of its own."""
         store = cls.__new__(cls)
-        store._begin(database, settings, pool_size)  # noqa: SLF001 - its own class
+        store._begin(database, settings, pool_size, table)  # noqa: SLF001 - its own class
         return store
 
-    def _begin(self, database: Database, settings: StoreSettings, pool_size: int) -> None:
-        super().__init__(database, settings)
+    def _begin(
+        self, database: Database, settings: StoreSettings, pool_size: int, table: JobTable | None
+    ) -> None:
+        super().__init__(database, settings, table)
         pool: AsyncPool | ThreadPool
         if database.native_async:
             pool = AsyncPool(database, self._statements, pool_size)
         else:
             pool = ThreadPool(database, self._statements, pool_size)
         self._pool = pool
-        self._checked = False
+        self._checked = table is not None
 
     def synchronous(self, *, pool_size: int = 4) -> Store:
         """The same store for sync code, with connections of its own."""
         from rowqueue.store.store import Store
 
-        return Store.over(self.database, self.settings, pool_size=pool_size)
+        return Store.over(self.database, self.settings, table=self.table, pool_size=pool_size)
 
     async def run(self, operation: Operation[T]) -> T:
         """Run an operation; the first one also checks that the tables fit this version.

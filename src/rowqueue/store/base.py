@@ -7,11 +7,13 @@ from typing import Any
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.operations.settings import StoreSettings
 from rowqueue.sql.dialects import dialect_of
+from rowqueue.sql.mapping import JobTable
 from rowqueue.sql.migrations import ddl
 from rowqueue.sql.statements.catalog import BUILDERS, Statements
 from rowqueue.sql.tables import tables
 from rowqueue.store.borrowed import AsyncBoundStore, BoundStore, adopt
 from rowqueue.store.database import Database, driver_dialect
+from rowqueue.store.mapped import layout_of
 
 _FLAVOURS = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite+pysqlite"}
 
@@ -22,13 +24,16 @@ class StoreBase:
     Args:
         database: a URL, an Engine, an AsyncEngine, or a ``Database``.
         settings: the checked settings.
+        table: a table of the user's; None is the default table.
     """
 
-    def __init__(self, database: Database, settings: StoreSettings) -> None:
+    def __init__(self, database: Database, settings: StoreSettings, table: JobTable | None = None) -> None:
         self.database = database
         self.settings = settings
+        self.table = table
         self.tables = tables(settings.prefix, settings.schema)
         self._flavours: dict[str, Statements] = {}
+        self._layout = None if table is None else layout_of(database, table, settings)
         self._statements = self._statements_for(database.url.drivername)
 
     def __repr__(self) -> str:
@@ -37,7 +42,7 @@ class StoreBase:
     @property
     def jobs(self) -> Any:
         """The job table, for conditions of your own (``claim(where=...)``)."""
-        return self.tables.job
+        return self._statements.layout.base
 
     def on(self, connection: Any) -> BoundStore | AsyncBoundStore:
         """The verbs in the transaction of a connection of yours.
@@ -73,7 +78,9 @@ class StoreBase:
         found = self._flavours.get(drivername)
         if found is None:
             driver = driver_dialect(drivername)
-            found = self._flavours[drivername] = Statements(self.tables, dialect_of(driver.name), driver)
+            found = self._flavours[drivername] = Statements(
+                self.tables, dialect_of(driver.name), driver, self._layout
+            )
         return found
 
 

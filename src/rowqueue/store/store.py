@@ -22,6 +22,7 @@ from rowqueue.operations import claim as claiming
 from rowqueue.operations import enqueue, finish, operate, schema
 from rowqueue.operations.base import Operation
 from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.mapping import JobTable
 from rowqueue.store import plans
 from rowqueue.store.database import Database
 from rowqueue.store.management import Management
@@ -38,12 +39,14 @@ class Store(Management):
 
     Args:
         database: a URL (``sqlite:///jobs.db``, ``postgresql://…``) or a SQLAlchemy Engine or AsyncEngine.
+        table: a mapping of a table of yours that is the queue; None is the default table.
         prefix: what every table name begins with.
         schema: the database schema of the tables; None is the connection's own.
         lease: how long a claim lasts without renewal (seconds or timedelta, at least 1 s).
         retry: when a failed job runs again, unless its kind says otherwise.
         max_attempts: starts before a failure is final, unless the job says otherwise.
         max_rescues: crashes before a job is discarded.
+        max_failures: on a table of yours: failures before one is final; None goes by max_attempts.
         payload_limit: the longest encoded arguments, meta or result (bytes).
         synchronous: SQLite only: FULL (every acknowledged row survives a power loss) or NORMAL.
         prepared: PostgreSQL only: False behind a pooler that cannot keep prepared statements.
@@ -61,6 +64,7 @@ class Store(Management):
     def __init__(
         self,
         database: Any,
+        table: JobTable | None = None,
         *,
         prefix: str = "rowqueue_",
         schema: str | None = None,
@@ -68,6 +72,7 @@ class Store(Management):
         retry: RetryPolicy | None = None,
         max_attempts: int = 25,
         max_rescues: int = 3,
+        max_failures: int | None = None,
         payload_limit: int = PAYLOAD_LIMIT,
         synchronous: str = "FULL",
         prepared: bool = True,
@@ -80,27 +85,34 @@ class Store(Management):
             retry=retry or RetryPolicy.exponential(),
             max_attempts=max_attempts,
             max_rescues=max_rescues,
+            max_failures=max_failures,
             payload_limit=payload_limit,
         )
-        self._begin(Database(database, synchronous=synchronous, prepared=prepared), settings, pool_size)
+        self._begin(
+            Database(database, synchronous=synchronous, prepared=prepared), settings, pool_size, table
+        )
 
     @classmethod
-    def over(cls, database: Database, settings: StoreSettings, *, pool_size: int = 4) -> Store:
+    def over(
+        cls, database: Database, settings: StoreSettings, *, table: JobTable | None = None, pool_size: int = 4
+    ) -> Store:
         """A store over a database and settings that are there already, with connections of its own."""
         store = cls.__new__(cls)
-        store._begin(database, settings, pool_size)  # noqa: SLF001 - its own class
+        store._begin(database, settings, pool_size, table)  # noqa: SLF001 - its own class
         return store
 
-    def _begin(self, database: Database, settings: StoreSettings, pool_size: int) -> None:
-        super().__init__(database, settings)
+    def _begin(
+        self, database: Database, settings: StoreSettings, pool_size: int, table: JobTable | None
+    ) -> None:
+        super().__init__(database, settings, table)
         self._pool = Pool(database, self._statements, pool_size)
-        self._checked = False
+        self._checked = table is not None
 
     def asynchronous(self, *, pool_size: int = 4) -> AsyncStore:
         """The same store for async code, with connections of its own."""
         from rowqueue.store.async_store import AsyncStore
 
-        return AsyncStore.over(self.database, self.settings, pool_size=pool_size)
+        return AsyncStore.over(self.database, self.settings, table=self.table, pool_size=pool_size)
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation; the first one also checks that the tables fit this version.

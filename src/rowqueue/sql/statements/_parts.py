@@ -11,9 +11,10 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from rowqueue.core.states import FINAL, State
 from rowqueue.core.values import Job
-from rowqueue.sql.dialects import Columns, Dialect, const, param
+from rowqueue.sql.dialects import Dialect
 from rowqueue.sql.layout import Cols, Layout
 from rowqueue.sql.tables import Tables
+from rowqueue.sql.terms import Columns, const, param
 from rowqueue.sql.types import JsonText
 
 HISTORY_LIMIT = 256 * 1024
@@ -77,7 +78,7 @@ class Parts:
     def is_fence(self, cols: Cols) -> ColumnElement[bool]:
         """The row's fence is the parameters ``lease`` (or ``fence_…``)."""
         named = zip(cols.fence, self.layout.fence_columns.items(), strict=True)
-        return sa.and_(*(column == param(name, type_) for column, (name, type_) in named))
+        return sa.and_(*(_equal(column, param(name, type_)) for column, (name, type_) in named))
 
     def keys_match(self, cols: Cols, given: Any) -> list[ColumnElement[bool]]:
         """The row's key is the given row's."""
@@ -85,7 +86,7 @@ class Parts:
 
     def fences_match(self, cols: Cols, given: Any) -> list[ColumnElement[bool]]:
         """The row's fence is the given row's."""
-        return [a == given.c[b] for a, b in zip(cols.fence, self.layout.fence_columns, strict=True)]
+        return [_equal(a, given.c[b]) for a, b in zip(cols.fence, self.layout.fence_columns, strict=True)]
 
     def fenced(self, given: Any) -> ColumnElement[bool]:
         """The fence: this row, still running, under this very claim."""
@@ -129,13 +130,21 @@ class Parts:
         """Somebody asked for this running job to be cancelled."""
         return self.c.cancel_requested_at.is_not(None)
 
+    @property
+    def can_cancel(self) -> bool:
+        """The table has room for a request to cancel a running job, and a word for what becomes of it."""
+        return self.layout.has("cancel_requested_at") and State.CANCELLED in self.layout.states
+
     def unless_cancelled(self, target: ColumnElement[Any]) -> ColumnElement[Any]:
         """The state to go to, or ``cancelled`` where somebody asked for that while it ran."""
+        if not self.can_cancel:
+            return target
         return sa.case((self.cancel_asked(), self.state(State.CANCELLED)), else_=target)
 
     def when_final(self, target: ColumnElement[Any]) -> ColumnElement[Any]:
         """``finalized_at`` for a target state: now where that is final, else NULL."""
-        final = target.in_([self.state(state) for state in sorted(FINAL)])
+        ended = sorted(FINAL) if self.layout.retry_on_read is None else [*sorted(FINAL), State.RETRYABLE]
+        final = target.in_([const(word, sa.String()) for word in self.layout.values(ended)])
         return sa.case((final, self.now()), else_=sa.null())
 
     def is_one_of(self, alias: Cols, picked: sa.Select[Any], *, weak: bool = False) -> ColumnElement[bool]:
@@ -162,10 +171,15 @@ class Parts:
         return cols.leased_until if self.layout.has("leased_until") else cols.heartbeat_at
 
     def expired(self, cols: Cols) -> ColumnElement[bool]:
-        """The claim has run out."""
-        if self.layout.has("leased_until"):
-            return cols.leased_until < self.now()
-        return cols.heartbeat_at < self.dialect.later(-param("duration", sa.Double()))
+        """The claim has run out; a row that another program claimed, only after the mapping's own age."""
+        layout, later = self.layout, self.dialect.later
+        foreign = None if layout.rescue_after is None else later(const(-layout.rescue_after, sa.Double()))
+        if layout.has("leased_until"):
+            ours = cols.leased_until < self.now()
+            if foreign is None or not layout.has("attempted_at"):
+                return ours
+            return sa.or_(ours, sa.and_(cols.leased_until.is_(None), cols.attempted_at < foreign))
+        return cols.heartbeat_at < (later(-param("duration", sa.Double())) if foreign is None else foreign)
 
     def place(self, alias: Cols) -> tuple[ColumnElement[Any], ...]:
         """What finds a row of an alias again: its ctid, or its key."""
@@ -189,3 +203,9 @@ class Parts:
             for name, value in there.items()
         }
         return sa.update(layout.base).values(written)
+
+
+def _equal(column: ColumnElement[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:
+    """A column of the fence is as the claim left it; one that may be NULL equals NULL."""
+    nullable = getattr(column, "nullable", True)
+    return column.is_not_distinct_from(value) if nullable else column == value

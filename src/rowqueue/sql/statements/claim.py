@@ -10,9 +10,9 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.states import State
-from rowqueue.sql.dialects import const, param
 from rowqueue.sql.layout import Cols
 from rowqueue.sql.statements._parts import Parts
+from rowqueue.sql.terms import const, param
 
 Where: TypeAlias = Callable[[Any], Any]
 
@@ -171,6 +171,9 @@ def ready_queues(parts: Parts) -> Any:
 def records(parts: Parts) -> Any:
     """The records of claimed rows, as the view (or the table) shows them after the claim."""
     layout = parts.layout
-    source = layout.base if layout.view is None else layout.view
-    cols = Cols(layout, source)
-    return sa.select(*cols.key, *source.c).where(parts.among(cols))
+    cols = Cols(layout, layout.base if layout.view is None else layout.view)
+    extra = () if layout.select is None else layout.select(cols.table)
+    more = extra if isinstance(extra, tuple | list) else (extra,)
+    order = () if layout.order_by is None else layout.order_by(cols.table)
+    ordered = order if isinstance(order, tuple | list) else (order,)
+    return sa.select(*cols.key, *cols.table.c, *more).where(parts.among(cols)).order_by(*ordered, *cols.key)

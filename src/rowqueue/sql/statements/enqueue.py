@@ -7,9 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from rowqueue.core.states import State
-from rowqueue.sql.dialects import Columns, param
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.tables import occupies
+from rowqueue.sql.terms import Columns, param
 from rowqueue.sql.types import Instant, JsonText
 
 _STORED: Columns = {

@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from rowqueue.core.states import State
-from rowqueue.sql.dialects import const, param
 from rowqueue.sql.statements._parts import Parts
+from rowqueue.sql.terms import const, param
 from rowqueue.sql.types import JsonText
 
 
@@ -20,7 +20,7 @@ def _finish(parts: Parts, given: Any, target: Any, finalized: Any, values: dict[
 
 def _give_back(parts: Parts, given: Any, state: State, values: dict[str, Any]) -> Any:
     back = {"attempt": parts.c.attempt - const(1)}
-    finalized = sa.case((parts.cancel_asked(), parts.now()))
+    finalized = sa.case((parts.cancel_asked(), parts.now())) if parts.can_cancel else sa.null()
     return _finish(parts, given, parts.unless_cancelled(parts.state(state)), finalized, back | values)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from rowqueue.core.states import State, Verb, sources_of
-from rowqueue.sql.dialects import const, param
 from rowqueue.sql.statements._parts import Parts
+from rowqueue.sql.terms import const, param
 
 
 def _update(parts: Parts, verb: Verb, values: dict[str, Any]) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from rowqueue.core.states import State
-from rowqueue.sql.dialects import param
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.tables import occupies
+from rowqueue.sql.terms import param
 
 
 def get(parts: Parts) -> Any:
@@ -77,7 +77,8 @@ def counts(parts: Parts) -> Any:
     c = parts.c
     waiting = sa.case((c.is_in(State.AVAILABLE), c.scheduled_at))
     oldest = -parts.dialect.seconds_until(sa.func.min(waiting))
-    return sa.select(c.queue, c.state, sa.func.count(), oldest).group_by(c.queue, c.state)
+    grouped = [c[name] for name in ("queue", "state") if parts.layout.has(name)]
+    return sa.select(c.queue, c.state, sa.func.count(), oldest).group_by(*grouped)
 
 
 def queues(parts: Parts) -> Any:

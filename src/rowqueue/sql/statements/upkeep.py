@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from rowqueue.core.states import State
-from rowqueue.sql.dialects import const, param
 from rowqueue.sql.statements._parts import Parts
+from rowqueue.sql.terms import const, param
 
 # A limit that the planner cannot see is taken for a tenth of the rows, so it walks the index in order; one that
 # it sees is weighed against a guess of the rows, and a guess below it (a table that was never analysed) sorts them all.

@@ -1,0 +1,204 @@
+"""Opening a store on a table of the user's: the mapping is checked against what is really there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from rowqueue.core.errors import ConfigurationError, FeatureMissing
+from rowqueue.core.states import State
+from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.codecs import codec_for, is_exact
+from rowqueue.sql.dialects import Dialect
+from rowqueue.sql.layout import Field, Layout, missing
+from rowqueue.sql.mapping import KNOWN, JobTable
+from rowqueue.store.database import Database
+from rowqueue.store.doctor import inspector
+
+_FENCE = ("lease", "attempted_at", "attempt", "attempted_by")
+
+
+def layout_of(database: Database, table: JobTable, settings: StoreSettings) -> Layout:
+    """Reflect the table, and its view, and put our names on them.
+
+    Args:
+        database: where they are.
+        table: the mapping.
+        settings: the store's, for limits and delays.
+
+    Raises:
+        ConfigurationError: a table or column is not there, or the key is not unique.
+        FeatureMissing: there is no column for what a queue cannot do without.
+        DatabaseUnavailable: it cannot be reached.
+    """
+    with inspector(database) as inspect:
+        base = _reflect(inspect, table.name, table.schema)
+        view = None if table.view is None else _reflect(inspect, table.view, table.schema)
+        _check_key(inspect, table, base, view)
+        heap = _is_heap(inspect, table)
+    fields = _fields(table, base, database.dialect)
+    layout = Layout(
+        base=base,
+        fields=fields,
+        key=table.keys,
+        states=_states(table),
+        fence=_fence(fields, base, database.dialect),
+        defaults=missing(database.dialect, table.name, settings.limit),
+        view=view,
+        order_by=table.order_by,
+        where=table.where,
+        select=table.select,
+        heap=heap,
+        retry_on_read=settings.retry.delay(1, random=0.5) if table.retry_on_read else None,
+        max_failures=settings.max_failures,
+        rescue_after=table.rescue_seconds,
+    )
+    _check_essentials(layout)
+    columns = [*(base if view is None else view).c.keys(), *_labels(table, base if view is None else view)]
+    return dataclasses.replace(layout, record=_maker(table.record, columns))
+
+
+def _reflect(inspect: sa.Inspector, name: str, schema: str | None) -> sa.Table:
+    try:
+        table = sa.Table(name, sa.MetaData(), schema=schema)
+        inspect.reflect_table(table, None, resolve_fks=False)
+        return table
+    except exc.NoSuchTableError:
+        where = f" in schema {schema}" if schema else ""
+        raise ConfigurationError(
+            f"there is no table or view {name!r}{where}: check the mapping's name"
+        ) from None
+
+
+def _check_key(inspect: sa.Inspector, table: JobTable, base: sa.Table, view: sa.Table | None) -> None:
+    for name in table.keys:
+        for source in filter(lambda source: source is not None, (base, view)):
+            if source is not None and name not in source.c:
+                raise ConfigurationError(
+                    f"{source.fullname} has no column {name!r}, which the mapping's key names"
+                )
+    unique: list[set[Any]] = [
+        set(inspect.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"])
+    ]
+    unique += [
+        set(u["column_names"]) for u in inspect.get_unique_constraints(table.name, schema=table.schema)
+    ]
+    unique += [
+        set(index["column_names"])
+        for index in inspect.get_indexes(table.name, schema=table.schema)
+        if index["unique"]
+    ]
+    if not any(columns and columns <= set(table.keys) for columns in unique):
+        raise ConfigurationError(
+            f"({', '.join(table.keys)}) is not unique in {base.fullname}: name its primary key, or add a unique index"
+        )
+
+
+def _is_heap(inspect: sa.Inspector, table: JobTable) -> bool:
+    """A plain table of PostgreSQL's; a partitioned or foreign one has no ctid to go by."""
+    if inspect.dialect.name != "postgresql":
+        return True
+    name = sa.literal(
+        inspect.dialect.identifier_preparer.format_table(sa.table(table.name, schema=table.schema))
+    )
+    kind = sa.text("SELECT relkind FROM pg_catalog.pg_class WHERE oid = to_regclass(:name)")
+    with inspect.engine.connect() as connection:
+        return connection.execute(kind, {"name": name.value}).scalar() in {"r", b"r"}
+
+
+def _fields(table: JobTable, base: sa.Table, dialect: Dialect) -> dict[str, Field]:
+    found: dict[str, Field] = {}
+    for ours in KNOWN:
+        asked = table.column(ours)
+        if asked is None:
+            continue
+        if asked.name in base.c:
+            found[ours] = Field(asked.name, codec_for(ours, base.c[asked.name], asked.codec, dialect))
+        elif ours in table.columns:
+            raise ConfigurationError(
+                f"{base.fullname} has no column {asked.name!r}, which the mapping names for {ours}: "
+                f"there are {', '.join(base.c.keys())}"
+            )
+    return found
+
+
+def _states(table: JobTable) -> dict[State, str]:
+    if table.states is None:
+        return {state: state.value for state in State}
+    return {State(ours): word for ours, word in table.states.items()}
+
+
+def _fence(fields: Mapping[str, Field], base: sa.Table, dialect: Dialect) -> tuple[str, ...]:
+    """Every mapped column that tells one claim from another; a coarse claim time does not."""
+    return tuple(
+        name
+        for name in _FENCE
+        if name in fields and (name != "attempted_at" or is_exact(base.c[fields[name].name], dialect))
+    )
+
+
+def _check_essentials(layout: Layout) -> None:
+    name = layout.base.fullname
+    if not layout.has("state"):
+        raise FeatureMissing(f"{name} has no column for state: name it in columns={{'state': ...}}")
+    if not set(layout.fence) & {"lease", "attempted_at"}:
+        raise FeatureMissing(
+            f"{name} has nothing that tells one claim from another: map a column for lease (an integer that "
+            "starts at 0), or one for attempted_at that keeps microseconds"
+        )
+    if not (layout.has("leased_until") or layout.has("heartbeat_at")):
+        raise FeatureMissing(
+            f"{name} has nothing that says when a claim expires: map a column for leased_until or heartbeat_at"
+        )
+
+
+def _labels(table: JobTable, source: sa.Table) -> list[str]:
+    if table.select is None:
+        return []
+    extra = table.select(source)
+    return [str(expression.key) for expression in (extra if isinstance(extra, tuple | list) else (extra,))]
+
+
+def _maker(record: Callable[..., Any] | None, columns: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
+    """From a row's values to a claim's record."""
+    wanted = _field_names(record)
+    if record is None or wanted is None:
+        make = record or (lambda row: row)
+        return lambda values: make(dict(zip(columns, values, strict=True)))
+    lacking = sorted(name for name in _required(record) if name not in columns)
+    if lacking:
+        raise ConfigurationError(
+            f"{getattr(record, '__name__', record)} wants {', '.join(lacking)}, which the row does not have: "
+            f"there are {', '.join(columns)}"
+        )
+
+    def build(values: Sequence[Any]) -> Any:
+        row = zip(columns, values, strict=True)
+        return record(**{name: value for name, value in row if name in wanted})
+
+    return build
+
+
+def _field_names(record: Any) -> frozenset[str] | None:
+    """The fields of a dataclass, a msgspec.Struct or a pydantic model; None for a plain function."""
+    if dataclasses.is_dataclass(record):
+        return frozenset(field.name for field in dataclasses.fields(record))
+    found = getattr(record, "__struct_fields__", None) or getattr(record, "model_fields", None)
+    return None if found is None else frozenset(found)
+
+
+def _required(record: Any) -> frozenset[str]:
+    if dataclasses.is_dataclass(record):
+        absent = dataclasses.MISSING
+        fields = dataclasses.fields(record)
+        return frozenset(
+            f.name for f in fields if f.init and f.default is absent and f.default_factory is absent
+        )
+    if (names := getattr(record, "__struct_fields__", None)) is not None:
+        given = len(record.__struct_defaults__)
+        return frozenset(names[: len(names) - given] if given else names)
+    return frozenset(name for name, info in record.model_fields.items() if info.is_required())
