@@ -30,6 +30,8 @@ def promote_due(limit: int) -> Operation[dict[str, int]]:
     names.whole(limit, "limit", 1, 100_000)
 
     def steps(s: Statements) -> Steps[dict[str, int]]:
+        if not s.layout.has("scheduled_at"):
+            return {}
         rows = yield s.call("promote_due", limit=limit)
         return dict(Counter(row[0] for row in rows))
 
@@ -40,6 +42,8 @@ def next_due() -> Operation[float | None]:
     """Seconds until the next scheduled or retryable job is due; None where there is none."""
 
     def steps(s: Statements) -> Steps[float | None]:
+        if not s.layout.has("scheduled_at"):
+            return None
         rows = yield s.call("next_due")
         return float(rows[0][0]) if rows else None
 

@@ -32,13 +32,22 @@ def next_due(parts: Parts) -> Any:
     """Seconds until the next scheduled or retryable job is due."""
     c = parts.c
     first = (
-        sa.select(c.scheduled_at)
-        .where(c.is_in(State.SCHEDULED, State.RETRYABLE))
+        sa.select(c.scheduled_at.label("due"))
+        .where(_not_due(parts))
         .order_by(c.scheduled_at, *c.key)
         .limit(const(1))
         .subquery("first")
     )
-    return sa.select(parts.dialect.seconds_until(first.c.scheduled_at))
+    return sa.select(parts.dialect.seconds_until(first.c.due))
+
+
+def _not_due(parts: Parts) -> Any:
+    """The jobs that wait for their time: where a table has no state for that, available ones do."""
+    c = parts.c
+    waiting = c.is_in(State.SCHEDULED, State.RETRYABLE)
+    if not parts.layout.mapped:
+        return waiting
+    return sa.or_(waiting, sa.and_(c.is_in(State.AVAILABLE), c.scheduled_at > parts.now()))
 
 
 def rescue(parts: Parts) -> Any:
