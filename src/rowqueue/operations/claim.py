@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -130,15 +131,16 @@ def _extend(s: Statements, claims: Sequence[Claim], duration: float) -> Steps[li
     columns = s.claim_columns([claim.key for claim in claims], [fence_of(claim) for claim in claims])
     rows = yield s.call_rows("extend", "given", columns, duration=duration)
     moved = {key_of(row, s.layout): row[-1] is not None for row in rows}
-    answers = yield from refused(s, [claim for claim in claims if claim.key not in moved])
+    times = Counter(claim.key for claim in claims)  # twice: an old claim beside the new one, so ask for both
+    doubtful = [claim for claim in claims if claim.key not in moved or times[claim.key] > 1]
+    answers = yield from refused(s, doubtful)
     return [_extended(claim, moved, answers) for claim in claims]
 
 
 def _extended(claim: Claim, moved: dict[Any, bool], answers: dict[tuple[Any, Any], Outcome]) -> Outcome:
-    cancel = moved.get(claim.key)
-    if cancel is not None:
-        return Outcome(claim.key, None, State.RUNNING, claim.lease, cancel_requested=cancel)
-    refusal = answers[claim.key, fence_of(claim)]
+    refusal = answers.get((claim.key, fence_of(claim)))
+    if refusal is None:
+        return Outcome(claim.key, None, State.RUNNING, claim.lease, cancel_requested=moved[claim.key])
     if refusal.reason == "wrong_state" and refusal.state is State.RUNNING:  # locked by its own handler: alive
         return replace(refusal, reason=None)
     return refusal

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from rowqueue.core import payload
@@ -19,31 +19,44 @@ from rowqueue.sql.statements.catalog import Statements
 
 def finish(finishes: Sequence[Finish]) -> Operation[list[Outcome]]:
     """Write a batch of endings, mixed as they come; answers in the order given."""
-    groups: dict[Verb, list[Finish]] = defaultdict(list)
-    for item in finishes:
-        groups[item.verb].append(item)
-    access = Access.WRITE if len(groups) <= 1 else Access.TRANSACTION
-    return Operation(lambda s: _finish(s, finishes, groups), access)
+    parts = _parts(finishes)
+    access = Access.WRITE if len(parts) <= 1 else Access.TRANSACTION
+    return Operation(lambda s: _finish(s, finishes, parts), access)
+
+
+def _parts(finishes: Sequence[Finish]) -> list[tuple[Verb, list[int]]]:
+    """What goes into one statement: endings of one verb, and no row twice.
+
+    A worker may hold a job's old claim beside its new one; the statement answers by key, so both in
+    one would let the old claim pass for the new.
+    """
+    parts: dict[tuple[int, Verb], list[int]] = defaultdict(list)
+    seen: Counter[Any] = Counter()
+    for index, item in enumerate(finishes):
+        parts[seen[item.claim.key], item.verb].append(index)
+        seen[item.claim.key] += 1
+    return [(verb, parts[turn, verb]) for turn, verb in sorted(parts)]
 
 
 def _finish(
-    s: Statements, finishes: Sequence[Finish], groups: Mapping[Verb, list[Finish]]
+    s: Statements, finishes: Sequence[Finish], parts: Sequence[tuple[Verb, list[int]]]
 ) -> Steps[list[Outcome]]:
-    answers: dict[tuple[Any, Any], Outcome] = {}
-    missing: list[Claim] = []
-    for verb in sorted(groups):
-        items = sorted(groups[verb], key=lambda item: item.claim.key)  # one lock order for all
+    answers: dict[int, Outcome] = {}
+    for verb, indexes in parts:
+        ordered = sorted(indexes, key=lambda index: finishes[index].claim.key)  # one lock order for all
+        items = [finishes[index] for index in ordered]
         rows = yield s.call_rows(verb.value, "given", _columns(s, verb, items))
         states = {key_of(row, s.layout): s.layout.state_of(row[-1]) for row in rows}
-        for item in items:
+        for index, item in zip(ordered, items, strict=True):
             claim = item.claim
             if claim.key in states:
-                answers[claim.key, fence_of(claim)] = Outcome(claim.key, None, states[claim.key], claim.lease)
-            else:
-                missing.append(claim)
-    if missing:
-        answers |= yield from refused(s, missing)
-    return [answers[item.claim.key, fence_of(item.claim)] for item in finishes]
+                answers[index] = Outcome(claim.key, None, states[claim.key], claim.lease)
+    missing = [index for index in range(len(finishes)) if index not in answers]
+    refusals = yield from refused(s, [finishes[index].claim for index in missing])
+    for index in missing:
+        claim = finishes[index].claim
+        answers[index] = refusals[claim.key, fence_of(claim)]
+    return [answers[index] for index in range(len(finishes))]
 
 
 def _columns(s: Statements, verb: Verb, items: list[Finish]) -> dict[str, list[Any]]:
