@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 
 from rowqueue.core.errors import ConfigurationError
@@ -28,6 +29,17 @@ def text(value: object, what: str, *, limit: int = NAME_LIMIT) -> str:
     elif "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise ConfigurationError(f"{what} has a NUL or a lone surrogate in it, which databases cannot store")
     return value
+
+
+def texts(values: object, what: str) -> list[str]:
+    """A list of names.
+
+    Raises:
+        ConfigurationError: one name by itself, or one that ``text`` refuses.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigurationError(f"{what} must be a list of names: write [{values!r}]")
+    return [text(value, what) for value in values]
 
 
 def prefix(value: str) -> str:

@@ -43,7 +43,8 @@ def claim(
         "duration": settings.lease_seconds if lease is None else seconds_of(lease, "lease", minimum=1.0),
         "worker": None if worker is None else names.text(worker, "worker"),
     }
-    return Operation(lambda s: _claim(s, limit, slots, kinds, where, values), Access.WRITE)
+    chosen = None if kinds is None else names.texts(kinds, "kinds")
+    return Operation(lambda s: _claim(s, limit, slots, chosen, where, values), Access.WRITE)
 
 
 def _slots(queues: Queues, limit: int) -> dict[str, int] | None:

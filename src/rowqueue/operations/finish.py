@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rowqueue.core import payload
+from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.finish import ERROR_LIMIT, TRACE_LIMIT, Finish, storable
 from rowqueue.core.states import State, Verb
 from rowqueue.core.values import Claim, Outcome
@@ -105,6 +106,8 @@ def _settlement(claim: Claim, row: Standing | None) -> Outcome:
 
 def progress(claim: Claim, fraction: float, message: str) -> Operation[Outcome]:
     """How far a running job is."""
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
+        raise ConfigurationError(f"progress is a fraction from 0 to 1, not {fraction!r}")
     text = json.dumps({"fraction": fraction, "message": storable(message, ERROR_LIMIT)}, ensure_ascii=False)
     return Operation(lambda s: _guarded(s, claim, "progress", {"progress": text}), Access.WRITE)
 

@@ -55,15 +55,17 @@ def list_jobs(
         ConfigurationError: a filter or the cursor is wrong.
     """
     names.whole(limit, "limit", 1, 10_000)
-    states = () if state is None else (State(state),) if isinstance(state, str) else tuple(map(State, state))
+    states = _states(state)
     texts = {
         "queue": queue,
         "kind": kind,
         "correlation_id": correlation_id,
         "correlation_group": correlation_group,
     }
-    values: dict[str, Any] = {name: value for name, value in texts.items() if value is not None}
-    values |= {f"tag_{index}": tag for index, tag in enumerate(tags)}
+    values: dict[str, Any] = {
+        name: names.text(value, name) for name, value in texts.items() if value is not None
+    }
+    values |= {f"tag_{index}": tag for index, tag in enumerate(names.texts(tags, "tags"))}
     values |= {"after": _cursor(after), "limit": limit + 1}
     chosen = Filter(
         queue=queue is not None,
@@ -83,6 +85,16 @@ def list_jobs(
         return Page(jobs, str(jobs[-1].id) if len(rows) > limit else None)
 
     return Operation(steps, Access.READ)
+
+
+def _states(state: State | Collection[State] | None) -> tuple[State, ...]:
+    if state is None:
+        return ()
+    try:
+        return (State(state),) if isinstance(state, str) else tuple(map(State, state))
+    except ValueError:
+        words = ", ".join(State)
+        raise ConfigurationError(f"no such state: {state!r}; there are {words}") from None
 
 
 def _cursor(after: str | None) -> int | None:

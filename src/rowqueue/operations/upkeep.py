@@ -78,6 +78,7 @@ def prune(ages: Mapping[State, Seconds] | None, queue: str | None, limit: int) -
             )
         wanted[State(state)] = seconds_of(age, f"the age of {state}")
     names.whole(limit, "limit", 1, 100_000)
+    name = None if queue is None else names.text(queue, "queue")
 
     def steps(s: Statements) -> Steps[int]:
         count = 0
@@ -85,7 +86,7 @@ def prune(ages: Mapping[State, Seconds] | None, queue: str | None, limit: int) -
             if state not in s.layout.states:
                 continue
             value = s.layout.value(state)
-            rows = yield s.call("prune", age=age, state=value, queue=queue, limit=limit - count)
+            rows = yield s.call("prune", age=age, state=value, queue=name, limit=limit - count)
             if rows and not s.layout.mapped:
                 yield s.call("delete_log", keys=s.dialect.pack_list([row[0] for row in rows]))
             count += len(rows)
