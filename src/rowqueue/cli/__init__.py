@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "rowqueue"
-        return _refuse(f"{error.format_message()} (see '{command} --help')")
+        return _refuse(f"{error.format_message().rstrip('.')} (see '{command} --help')")
     except click.ClickException as error:
         return _refuse(error.format_message())
     except (click.Abort, KeyboardInterrupt):

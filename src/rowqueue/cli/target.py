@@ -15,6 +15,7 @@ from rowqueue.core.errors import ConfigurationError
 if TYPE_CHECKING:
     from rowqueue.app import App
     from rowqueue.store import Store
+    from rowqueue.store.database import Database
 
 DATABASE_VARIABLE = "ROWQUEUE_DATABASE_URL"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -89,6 +90,12 @@ class TargetOptions:
         if not create:
             _must_exist(store)
         return store
+
+
+def shown(database: Database) -> str:
+    """A database's URL for people: without its password, its options and the driver's name."""
+    url = database.url
+    return url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
 
 
 def _must_exist(store: Store) -> None:

@@ -50,29 +50,40 @@ class Incidents:
             self._kill(self._crew.workers[0], done)
 
     def _kill(self, worker: Worker, done: int) -> None:
+        held = self._stop_in_its_work(worker)
+        if not held:
+            return
         self._killed = True
         self._crew.kill(worker)
         new = self._crew.start()
         self._say(
-            f"killed worker {worker.number} (process {worker.pid}) with SIGKILL after {done:,} jobs;"
-            f" worker {new.number} takes its place, and its jobs run again when their leases end ({LEASE:g} s)"
+            f"killed worker {worker.number} (process {worker.pid}) with SIGKILL after {done:,} jobs, in the middle of"
+            f" {len(held)}; they run again when their leases end ({LEASE:g} s), worker {new.number} takes its place"
         )
 
     def _freeze(self, worker: Worker, now: float) -> None:
-        """Stop a worker in the middle of its jobs; not in the middle of a write, or all of SQLite would wait for it."""
+        held = self._stop_in_its_work(worker)
+        if not held:
+            return
         self._had_frozen = True
+        self._held, self._frozen, self._since = held, worker, now
+        self._say(
+            f"froze worker {worker.number} (process {worker.pid}) with SIGSTOP in the middle of {len(held)} jobs,"
+            " until others have taken them over"
+        )
+
+    def _stop_in_its_work(self, worker: Worker) -> dict[int, int]:
+        """Stop a worker in the middle of its jobs, and return their leases; without jobs it goes on.
+
+        Not in the middle of a write: on SQLite all others would have to wait for that.
+        """
         with self._demo.engine.begin():  # on SQLite this is the write lock
             if not worker.freeze():
-                return
-        self._held = self._claims_of(worker)
-        if not self._held:
+                return {}
+        held = self._claims_of(worker)
+        if not held:
             worker.thaw()
-            return
-        self._frozen, self._since = worker, now
-        self._say(
-            f"froze worker {worker.number} (process {worker.pid}) with SIGSTOP in the middle of"
-            f" {len(self._held)} jobs, until others have taken them over"
-        )
+        return held
 
     def _thaw_when_robbed(self, now: float) -> None:
         assert self._frozen is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -44,12 +45,14 @@ def open_demo(url: str, *, prefix: str = "rowqueue_", schema: str | None = None)
     database = app.store.database
     engine = open_engine(database, size=CONCURRENCY)
     own = tables(prefix, schema, database.name)
+    parsing = Lock()  # CPython's ast.parse is not safe in two threads at once (python/cpython#106905)
 
     @app.job(kind="rowqueue.demo.index_file", queue=QUEUE, max_attempts=3, retry=RetryPolicy.constant(0.2))
     def index_file(context: Context, item: int, path: str, name: str) -> None:
         """Parse a file and write its symbols, in one transaction with the job's completion."""
         try:
-            symbols = parse_file(path, name)
+            with parsing:
+                symbols = parse_file(path, name)
         except FileNotFoundError:
             raise Skip("the file is gone") from None
         try:
@@ -74,6 +77,7 @@ def write_symbols(connection: Connection, tables: Tables, item: int, symbols: li
             "kind": symbol.kind,
             "name": symbol.name,
             "line": symbol.line,
+            "own": symbol.own,
             "words": symbol.words,
             "docstring": symbol.docstring,
         }

@@ -22,10 +22,14 @@ class Symbol:
     docstring: str
 
     @property
+    def own(self) -> str:
+        """Its own name as words: ``JSONDecoder`` is also found by "json decoder"."""
+        return _words(self.name if self.kind == "module" else self.name.rpartition(".")[2])
+
+    @property
     def words(self) -> str:
-        """The name as words: ``json.JSONDecoder`` is also found by "json decoder"."""
-        parts = self.name.split(".")
-        return " ".join([*parts, *(word for part in parts for word in _WORD.findall(part) if word != part)])
+        """Its whole name as words."""
+        return _words(self.name)
 
 
 def parse_file(path: str, name: str) -> list[Symbol]:
@@ -76,5 +80,10 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     """Its docstring, as every database can store it."""
-    text = ast.get_docstring(node) or ""
-    return text[:_DOCSTRING_LIMIT].replace("\x00", "").encode("utf-8", "replace").decode()
+    text = ast.get_docstring(node, clean=False) or ""  # its indentation means nothing to a search
+    return text.strip()[:_DOCSTRING_LIMIT].replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def _words(name: str) -> str:
+    parts = name.split(".")
+    return " ".join([*parts, *(word for part in parts for word in _WORD.findall(part) if word != part)])

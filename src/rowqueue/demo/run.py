@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from rowqueue.cli.target import shown
 from rowqueue.core.errors import RowqueueError
 from rowqueue.core.states import State
 from rowqueue.demo import check, items, report
@@ -85,7 +86,7 @@ def prepare(demo: Demo, files: list[items.SourceFile]) -> None:
     create(demo.engine, demo.tables)
     new = items.record(demo, files)
     jobs = items.enqueue_missing(demo)
-    where = demo.app.store.database.url.render_as_string(hide_password=True)
+    where = shown(demo.app.store.database)
     print(f"{len(files):,} files, {new:,} of them new; {jobs:,} jobs made in {where}", flush=True)
 
 

@@ -8,8 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Engine
 
-_SEARCH_TEXT = (
-    "setweight(to_tsvector('english', words), 'A') || setweight(to_tsvector('english', docstring), 'C')"
+# Without stemming: in names, "decode" and "decoder" are two words.
+_SEARCH_TEXT = " || ".join(
+    f"setweight(to_tsvector('simple', {column}), '{weight}')"
+    for column, weight in (("own", "A"), ("words", "B"), ("docstring", "C"))
 )
 
 
@@ -63,6 +65,7 @@ def tables(prefix: str, schema: str | None, dialect: str) -> Tables:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("line", sa.Integer, nullable=False),
+        sa.Column("own", sa.Text, nullable=False),
         sa.Column("words", sa.Text, nullable=False),
         sa.Column("docstring", sa.Text, nullable=False),
     )
@@ -96,9 +99,10 @@ def _create_fts(connection: Connection, tables: Tables) -> None:
     index, symbol = tables.index_name, tables.symbol.name
     connection.exec_driver_sql(
         f"CREATE VIRTUAL TABLE IF NOT EXISTS {index} USING fts5"
-        f"(words, docstring, content='{symbol}', content_rowid='id', tokenize='porter unicode61')"
+        f"(own, words, docstring, content='{symbol}', content_rowid='id')"
     )
     connection.exec_driver_sql(
         f"CREATE TRIGGER IF NOT EXISTS {index}_add AFTER INSERT ON {symbol} BEGIN"
-        f" INSERT INTO {index} (rowid, words, docstring) VALUES (new.id, new.words, new.docstring); END"
+        f" INSERT INTO {index} (rowid, own, words, docstring)"
+        " VALUES (new.id, new.own, new.words, new.docstring); END"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -24,7 +25,7 @@ class Hit:
 
 
 def find(demo: Demo, words: str, *, limit: int = 10) -> list[Hit]:
-    """The symbols that have all of the words, best first.
+    """The symbols that have all of the words; those first that have them in their own name.
 
     Raises:
         ConfigurationError: there is no word in it.
@@ -54,20 +55,29 @@ def _columns(demo: Demo) -> sa.Select[tuple[str, str, str, int, str]]:
 def _search_sqlite(demo: Demo, connection: Connection, terms: list[str], limit: int) -> Rows:
     symbol, name = demo.tables.symbol, demo.tables.index_name
     index = sa.table(name, sa.column("rowid"))
+    matches = sa.text(f"{name} MATCH :wanted")
+    own = sa.select(index.c.rowid).where(sa.text(f"{name} MATCH :own"))
+    rank = sa.text(f"bm25({name}, 10.0, 5.0, 1.0)")
+    query = _columns(demo).join(index, index.c.rowid == symbol.c.id).where(matches)
+    query = query.order_by(symbol.c.id.in_(own).desc(), rank, symbol.c.id).limit(limit)
     wanted = " ".join(f'"{term}"' for term in terms)
-    rank = sa.text(f"bm25({name}, 10.0, 1.0)")  # a word of the name weighs ten times one of the docstring
-    query = _columns(demo).join(index, index.c.rowid == symbol.c.id)
-    query = query.where(sa.text(f"{name} MATCH :wanted")).order_by(rank, symbol.c.id).limit(limit)
-    return [tuple(row) for row in connection.execute(query, {"wanted": wanted})]
+    rows = connection.execute(query, {"wanted": wanted, "own": f"own : ({wanted})"})
+    return [tuple(row) for row in rows]
 
 
 def _search_postgresql(demo: Demo, connection: Connection, terms: list[str], limit: int) -> Rows:
     symbol = demo.tables.symbol
-    wanted = sa.func.plainto_tsquery(sa.literal_column("'english'::regconfig"), " ".join(terms))
+    wanted = _tsquery(" & ".join(f"'{term}'" for term in terms))
+    own = symbol.c.text.op("@@")(_tsquery(" & ".join(f"'{term}':A" for term in terms)))
     rank = sa.func.ts_rank(symbol.c.text, wanted, 1)  # 1: long texts do not win by their length
     query = _columns(demo).where(symbol.c.text.op("@@")(wanted))
-    return [tuple(row) for row in connection.execute(query.order_by(rank.desc(), symbol.c.id).limit(limit))]
+    rows = connection.execute(query.order_by(own.desc(), rank.desc(), symbol.c.id).limit(limit))
+    return [tuple(row) for row in rows]
+
+
+def _tsquery(text: str) -> sa.ColumnElement[Any]:
+    return sa.func.to_tsquery(sa.literal_column("'simple'::regconfig"), text)
 
 
 def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0].strip()
+    return text.partition("\n")[0].strip()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import sys
 import warnings
@@ -15,6 +17,8 @@ from rowqueue.worker import Worker
 def main(prefix: str, schema: str, name: str) -> None:
     """Work the demo's queue until the parent says stop, or is gone."""
     warnings.simplefilter("ignore")  # what the compiler thinks of the files that are indexed
+    gc.set_threshold(100_000, 20, 20)  # syntax trees are many objects without cycles: a quarter of the time
+    logging.getLogger("rowqueue").setLevel(logging.ERROR)  # that jobs fail and leases are lost is the show
     demo = open_demo(os.environ[DATABASE_VARIABLE], prefix=prefix, schema=schema or None)
     worker = Worker(demo.app, queues={QUEUE: CONCURRENCY}, lease=LEASE, poll=0.2, worker_id=name)
     on_parent_death(worker.stop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rowqueue.cli.target import TargetOptions, target_options
+from rowqueue.cli.target import TargetOptions, shown, target_options
 
 
 @click.command("init")
@@ -16,5 +16,4 @@ def command(target: TargetOptions) -> None:
         version = store.init()
     finally:
         store.close()
-    where = store.database.url.render_as_string(hide_password=True)
-    print(f"the tables {store.settings.prefix}* in {where} are at version {version}")
+    print(f"the tables {store.settings.prefix}* in {shown(store.database)} are at version {version}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+
 import click
 
 from rowqueue.cli.target import TargetOptions, target_options
-from rowqueue.core.errors import ConfigurationError
+from rowqueue.core.errors import ConfigurationError, DatabaseUnavailable
 
 
 @click.command("work")
@@ -52,7 +55,8 @@ def command(
     if processes > 1:  # what is wrong with the app or the options was said above, once
         from rowqueue.cli.supervisor import Supervisor
 
-        app.store.check_schema()
+        with contextlib.suppress(DatabaseUnavailable):  # the workers wait for it
+            app.store.check_schema()
         app.close()
         path = app_path or target.app
         assert path is not None
@@ -66,12 +70,11 @@ def command(
         from rowqueue.cli.lifeline import on_parent_death
 
         on_parent_death(worker.stop)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        app.store.check_schema()
-        worker.run()
+        return worker.run()
     finally:
         app.close()
-    return 0
 
 
 def queue_slots(queues: tuple[str, ...], concurrency: int | None) -> dict[str, int] | None:
