@@ -11,7 +11,7 @@ from rowqueue.core import names
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.states import State
 from rowqueue.core.values import Claim, Job, Outcome, Seconds, seconds_of
-from rowqueue.operations.answers import fence_of, refused
+from rowqueue.operations.answers import fence_of, refused, standing
 from rowqueue.operations.base import Access, Operation, Steps
 from rowqueue.operations.decode import job_of, key_of
 from rowqueue.operations.settings import StoreSettings
@@ -72,7 +72,7 @@ def _claim(
         values = {**values, "kinds": s.dialect.pack_list(list(kinds))}
     if s.layout.mapped:
         rows = yield Call(statement, {**values, "limit": limit})
-        return (yield from _with_records(s, rows))
+        return (yield from _with_records(s, rows, values["duration"]))
     if slots is None:
         ready = yield s.call("claim_ready_queues")
         slots = {row[0]: limit for row in ready}
@@ -92,12 +92,20 @@ def _claim(
     return [Claim(job.id, job.lease, job) for job in jobs]
 
 
-def _with_records(s: Statements, rows: Rows) -> Steps[list[Claim]]:
+def _with_records(s: Statements, rows: Rows, duration: float) -> Steps[list[Claim]]:
     """The claims of a table of the user's, each with its row as the view shows it after the claim."""
     if not rows:
         return []
     width, fences = len(s.layout.key), len(s.layout.fence)
-    taken = {key_of(row, s.layout): (job_of(row, s.layout), tuple(row[-fences:])) for row in rows}
+    taken = {key_of(row, s.layout): (job_of(row, s.layout), tuple(row[len(row) - fences :])) for row in rows}
+    if s.layout.sidecar is not None:
+        columns = s.key_columns(list(taken))
+        leases = yield s.call_rows("lease_take", "given", columns, duration=duration)
+        taken |= {
+            key: (replace(taken[key][0], lease=row[-1]), (row[-1],))
+            for row in leases
+            if (key := key_of(row, s.layout)) in taken
+        }
     found = yield s.call("claim_records", **s.pack_keys(list(taken)))
     records = {key_of(row, s.layout): s.layout.record(row[width:]) for row in found}
     order = [*records, *(key for key in taken if key not in records)]  # a view may not show it any more
@@ -130,8 +138,14 @@ def _extend(s: Statements, claims: Sequence[Claim], duration: float) -> Steps[li
     if not claims:
         return []
     columns = s.claim_columns([claim.key for claim in claims], [fence_of(claim) for claim in claims])
-    rows = yield s.call_rows("extend", "given", columns, duration=duration)
-    moved = {key_of(row, s.layout): row[-1] is not None for row in rows}
+    if s.layout.sidecar is None:
+        rows = yield s.call_rows("extend", "given", columns, duration=duration)
+        moved = {key_of(row, s.layout): row[-1] is not None for row in rows}
+    else:
+        columns["lease"] = [claim.lease for claim in claims]
+        rows = yield s.call_rows("lease_extend", "given", columns, duration=duration)
+        found = yield from standing(s, [key_of(row, s.layout) for row in rows])
+        moved = {key: row.cancel_requested for key, row in found.items() if row.state is State.RUNNING}
     times = Counter(claim.key for claim in claims)  # twice: an old claim beside the new one, so ask for both
     doubtful = [claim for claim in claims if claim.key not in moved or times[claim.key] > 1]
     answers = yield from refused(s, doubtful)

@@ -45,6 +45,9 @@ def _finish(
     answers: dict[int, Outcome] = {}
     for verb, indexes in parts:
         ordered = sorted(indexes, key=lambda index: finishes[index].claim.key)  # one lock order for all
+        if s.layout.sidecar is not None:
+            held = yield from _hold(s, [finishes[index].claim for index in ordered])
+            ordered = [index for index in ordered if finishes[index].claim.key in held]
         items = [finishes[index] for index in ordered]
         rows = yield s.call_rows(verb.value, "given", _columns(s, verb, items))
         states = {key_of(row, s.layout): s.layout.state_of(row[-1]) for row in rows}
@@ -60,6 +63,13 @@ def _finish(
     return [answers[index] for index in range(len(finishes))]
 
 
+def _hold(s: Statements, claims: Sequence[Claim]) -> Steps[set[Any]]:
+    """End the leases in the sidecar, under a lock; whose lease is somebody else's by now is left out."""
+    columns = {**s.key_columns([claim.key for claim in claims]), "lease": [claim.lease for claim in claims]}
+    rows = yield s.call_rows("lease_drop", "given", columns)
+    return {key_of(row, s.layout) for row in rows}
+
+
 def _columns(s: Statements, verb: Verb, items: list[Finish]) -> dict[str, list[Any]]:
     columns = s.claim_columns([item.claim.key for item in items], [fence_of(item.claim) for item in items])
     if verb is Verb.COMPLETE:
@@ -67,6 +77,8 @@ def _columns(s: Statements, verb: Verb, items: list[Finish]) -> dict[str, list[A
     if verb is Verb.FAIL:
         columns["state"] = [s.layout.value(item.state or State.RETRYABLE) for item in items]
     if verb in {Verb.FAIL, Verb.SNOOZE}:
+        if any(item.delay for item in items):
+            s.layout.check_delay()
         columns["delay"] = [float(item.delay) for item in items]
     if verb is Verb.FAIL:
         columns["error"] = [error_fragment(item.error or "failed", item.trace) for item in items]

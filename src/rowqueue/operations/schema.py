@@ -26,6 +26,11 @@ def init() -> Operation[int]:
             yield Call(statement, {})
         if found < CURRENT:
             yield s.call("schema_record", version=CURRENT)
+        if (sidecar := s.layout.sidecar) is not None:
+            there = yield s.call("schema_present", table=sidecar.name, schema=sidecar.schema)
+            if not there[0][0]:
+                for statement in s.sidecar_ddl():
+                    yield Call(statement, {})
         return CURRENT
 
     return Operation(steps, Access.TRANSACTION)

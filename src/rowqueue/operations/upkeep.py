@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rowqueue.core import names
 from rowqueue.core.errors import ConfigurationError
@@ -13,7 +14,7 @@ from rowqueue.core.values import Rescued, Seconds, seconds_of
 from rowqueue.operations.base import Access, Operation, Steps
 from rowqueue.operations.decode import key_of
 from rowqueue.operations.settings import StoreSettings
-from rowqueue.sql.compiled import Row
+from rowqueue.sql.compiled import Row, Rows
 from rowqueue.sql.statements.catalog import Statements
 
 _DAY = 86_400.0
@@ -55,12 +56,26 @@ def rescue(settings: StoreSettings, limit: int) -> Operation[list[Rescued]]:
     names.whole(limit, "limit", 1, 100_000)
 
     def steps(s: Statements) -> Steps[list[Rescued]]:
-        rows = yield s.call(
-            "rescue", limit=limit, max_rescues=settings.max_rescues, duration=settings.lease_seconds
-        )
+        values = {"max_rescues": settings.max_rescues, "duration": settings.lease_seconds}
+        if s.layout.sidecar is None:
+            rows = yield s.call("rescue", limit=limit, **values)
+        else:
+            rows = yield from _rescue_by_sidecar(s, limit, values)
         return [_rescued(s, row) for row in rows]
 
     return Operation(steps, Access.WRITE)
+
+
+def _rescue_by_sidecar(s: Statements, limit: int, values: Mapping[str, Any]) -> Steps[Rows]:
+    expired = yield s.call("lease_expire", limit=limit)
+    rows: Rows = []
+    if expired:
+        rows += yield s.call(
+            "rescue_dropped", **s.pack_keys([key_of(row, s.layout) for row in expired]), **values
+        )
+    if s.layout.rescue_after is not None and s.layout.has("attempted_at"):
+        rows += yield s.call("rescue_foreign", limit=limit, **values)
+    return rows
 
 
 def _rescued(s: Statements, row: Row) -> Rescued:

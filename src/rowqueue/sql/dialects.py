@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -85,6 +85,26 @@ class Dialect(Protocol):
 
     def insert_new(self, table: sa.Table) -> Any:
         """An INSERT that leaves out the rows that a unique index refuses."""
+        ...
+
+    def upsert(
+        self,
+        table: sa.Table,
+        columns: list[str],
+        source: sa.Select[Any],
+        *,
+        keys: list[str],
+        changes: Callable[[Any], Mapping[str, Any]],
+    ) -> Any:
+        """Insert what a SELECT gives; where the key is there already, change its row instead.
+
+        Args:
+            table: where to.
+            columns: the columns that the SELECT gives, in order.
+            source: the SELECT; it has a WHERE clause, or SQLite takes ON CONFLICT for a join.
+            keys: the unique columns.
+            changes: from the row that was to be inserted to the columns' new values.
+        """
         ...
 
     def skip_locked(self, select: sa.Select[Any], of: Any, *, weak: bool = False) -> sa.Select[Any]:
@@ -168,6 +188,18 @@ class Postgres:
 
     def insert_new(self, table: sa.Table) -> Any:
         return postgresql.insert(table).on_conflict_do_nothing()
+
+    def upsert(
+        self,
+        table: sa.Table,
+        columns: list[str],
+        source: sa.Select[Any],
+        *,
+        keys: list[str],
+        changes: Callable[[Any], Mapping[str, Any]],
+    ) -> Any:
+        insert = postgresql.insert(table).from_select(columns, source, include_defaults=False)
+        return insert.on_conflict_do_update(index_elements=keys, set_=changes(insert.excluded))
 
     def skip_locked(self, select: sa.Select[Any], of: Any, *, weak: bool = False) -> sa.Select[Any]:
         return select.with_for_update(skip_locked=True, of=of, key_share=weak)
@@ -269,6 +301,18 @@ class SQLite:
 
     def insert_new(self, table: sa.Table) -> Any:
         return sqlite.insert(table).on_conflict_do_nothing()
+
+    def upsert(
+        self,
+        table: sa.Table,
+        columns: list[str],
+        source: sa.Select[Any],
+        *,
+        keys: list[str],
+        changes: Callable[[Any], Mapping[str, Any]],
+    ) -> Any:
+        insert = sqlite.insert(table).from_select(columns, source, include_defaults=False)
+        return insert.on_conflict_do_update(index_elements=keys, set_=changes(insert.excluded))
 
     def skip_locked(self, select: sa.Select[Any], of: Any, *, weak: bool = False) -> sa.Select[Any]:
         return select

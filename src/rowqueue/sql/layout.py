@@ -46,6 +46,7 @@ class Layout:
         retry_on_read: failed rows become claimable by their age, without anybody moving them (seconds).
         rescue_after: how old a running row of another program's must be to be rescued (seconds).
         select: extra expressions for records, from the view.
+        sidecar: where lease and expiry are, when the table itself has no room for them.
         max_failures: for ``retry_on_read``: rows with so many failures do not.
     """
 
@@ -64,6 +65,7 @@ class Layout:
     max_failures: int | None = None
     rescue_after: float | None = None
     select: Expression | None = None
+    sidecar: sa.Table | None = None
 
     @property
     def mapped(self) -> bool:
@@ -73,6 +75,18 @@ class Layout:
     def has(self, name: str) -> bool:
         """The table has a column for this name of ours."""
         return name in self.fields
+
+    def check_delay(self) -> None:
+        """Refuse a delay that nothing on the table could keep.
+
+        Raises:
+            FeatureMissing: there is no column for the time that a row is due.
+        """
+        if not self.has("scheduled_at") and self.retry_on_read is None:
+            raise FeatureMissing(
+                f"{self.base.fullname} has no column that says when a row is due, so it cannot wait: map one for "
+                "scheduled_at, or retry at once (retry=RetryPolicy.constant(0))"
+            )
 
     def value(self, state: State) -> str:
         """The table's word for a state; scheduled and retryable fold back into available.
@@ -120,6 +134,8 @@ class Layout:
         """The fence as columns of parameter rows: ``lease`` on the default table."""
         if not self.mapped:
             return {"lease": sa.BigInteger()}
+        if self.sidecar is not None:
+            return {}
         return {f"fence_{name}": self.fence_type(name) for name in self.fence}
 
     def fence_type(self, name: str) -> Any:

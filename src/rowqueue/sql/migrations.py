@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
@@ -18,10 +18,15 @@ def _create(tables: Tables, dialect: sa.Dialect) -> list[str]:
     if tables.metadata.schema is not None and dialect.name == "postgresql":
         ddl.append(str(CreateSchema(tables.metadata.schema, if_not_exists=True).compile(dialect=dialect)))
     for table in tables.metadata.sorted_tables:
-        ddl.append(str(CreateTable(table).compile(dialect=dialect)))
-        indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        ddl += [str(CreateIndex(index).compile(dialect=dialect)) for index in indexes]
-    return [statement.strip() for statement in ddl]
+        ddl += create(table, dialect)
+    return ddl
+
+
+def create(table: sa.Table, dialect: sa.Dialect) -> list[str]:
+    """The DDL of one table and its indexes."""
+    indexes = sorted(table.indexes, key=lambda index: str(index.name))
+    made: list[Any] = [CreateTable(table), *(CreateIndex(index) for index in indexes)]
+    return [str(statement.compile(dialect=dialect)).strip() for statement in made]
 
 
 MIGRATIONS: Mapping[int, Migration] = {1: _create}

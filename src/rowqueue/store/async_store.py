@@ -91,9 +91,9 @@ class AsyncStore(AsyncManagement):
         super().__init__(database, settings, table)
         pool: AsyncPool | ThreadPool
         if database.native_async:
-            pool = AsyncPool(database, self._statements, pool_size)
+            pool = AsyncPool(database, self._statements, pool_size, whole=table is not None)
         else:
-            pool = ThreadPool(database, self._statements, pool_size)
+            pool = ThreadPool(database, self._statements, pool_size, whole=table is not None)
         self._pool = pool
         self._checked = table is not None
 

@@ -16,6 +16,7 @@ from rowqueue.sql.codecs import codec_for, is_exact
 from rowqueue.sql.dialects import Dialect
 from rowqueue.sql.layout import Field, Layout, missing
 from rowqueue.sql.mapping import KNOWN, JobTable
+from rowqueue.sql.statements.sidecar import lease_table
 from rowqueue.store.database import Database
 from rowqueue.store.doctor import inspector
 
@@ -41,12 +42,18 @@ def layout_of(database: Database, table: JobTable, settings: StoreSettings) -> L
         _check_key(inspect, table, base, view)
         heap = _is_heap(inspect, table)
     fields = _fields(table, base, database.dialect)
+    fence = _fence(fields, base, database.dialect)
+    expires = "leased_until" in fields or "heartbeat_at" in fields
+    sidecar = None
+    if not (expires and set(fence) & {"lease", "attempted_at"}):
+        sidecar = lease_table(table.name, base, table.keys, settings.prefix, settings.schema)
     layout = Layout(
         base=base,
         fields=fields,
         key=table.keys,
         states=_states(table),
-        fence=_fence(fields, base, database.dialect),
+        fence=() if sidecar is not None else fence,
+        sidecar=sidecar,
         defaults=missing(database.dialect, table.name, settings.limit),
         view=view,
         order_by=table.order_by,
@@ -58,6 +65,8 @@ def layout_of(database: Database, table: JobTable, settings: StoreSettings) -> L
         rescue_after=table.rescue_seconds,
     )
     _check_essentials(layout)
+    if settings.retry.delay(1, random=0.5):
+        layout.check_delay()
     columns = [*(base if view is None else view).c.keys(), *_labels(table, base if view is None else view)]
     return dataclasses.replace(layout, record=_maker(table.record, columns))
 
@@ -145,15 +154,6 @@ def _check_essentials(layout: Layout) -> None:
     name = layout.base.fullname
     if not layout.has("state"):
         raise FeatureMissing(f"{name} has no column for state: name it in columns={{'state': ...}}")
-    if not set(layout.fence) & {"lease", "attempted_at"}:
-        raise FeatureMissing(
-            f"{name} has nothing that tells one claim from another: map a column for lease (an integer that "
-            "starts at 0), or one for attempted_at that keeps microseconds"
-        )
-    if not (layout.has("leased_until") or layout.has("heartbeat_at")):
-        raise FeatureMissing(
-            f"{name} has nothing that says when a claim expires: map a column for leased_until or heartbeat_at"
-        )
 
 
 def _labels(table: JobTable, source: sa.Table) -> list[str]:

@@ -44,11 +44,13 @@ class Pool:
         database: where to connect.
         statements: the store's statements for rowqueue's own driver.
         size: the most connections (PostgreSQL).
+        whole: every writing operation is a transaction, because on mapped tables they take several statements.
     """
 
-    def __init__(self, database: Database, statements: Statements, size: int) -> None:
+    def __init__(self, database: Database, statements: Statements, size: int, *, whole: bool = False) -> None:
         self._database = database
         self._statements = statements
+        self._whole = whole
         self._single = database.name == "sqlite"
         self._size = size
         self._reset()
@@ -89,7 +91,7 @@ class Pool:
             return result
 
     def _opens(self, access: Access) -> bool:
-        return access is Access.TRANSACTION or (self._single and access is Access.WRITE)
+        return access is Access.TRANSACTION or (access is Access.WRITE and (self._single or self._whole))
 
     @contextmanager
     def connection(self, access: Access = Access.WRITE) -> Iterator[Any]:
@@ -127,9 +129,10 @@ class Pool:
 class AsyncPool:
     """Async connections of psycopg's, at most ``size`` for each event loop."""
 
-    def __init__(self, database: Database, statements: Statements, size: int) -> None:
+    def __init__(self, database: Database, statements: Statements, size: int, *, whole: bool = False) -> None:
         self._database = database
         self._statements = statements
+        self._whole = whole
         self._size = size
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[list[Any], asyncio.Semaphore]]
         self._loops = WeakKeyDictionary()
@@ -151,7 +154,7 @@ class AsyncPool:
 
     async def _run_once(self, operation: Operation[T]) -> T:
         async with self.connection() as connection:
-            if operation.access is not Access.TRANSACTION:
+            if operation.access is Access.READ or (operation.access is Access.WRITE and not self._whole):
                 return await run_async(operation, connection)
             await connection.begin()
             try:
@@ -205,8 +208,8 @@ class AsyncPool:
 class ThreadPool:
     """A sync pool behind a few threads, for async code: one hop for each operation."""
 
-    def __init__(self, database: Database, statements: Statements, size: int) -> None:
-        self._pool = Pool(database, statements, size)
+    def __init__(self, database: Database, statements: Statements, size: int, *, whole: bool = False) -> None:
+        self._pool = Pool(database, statements, size, whole=whole)
         self._size = size
         self._threads = self._new_threads()
 

@@ -105,7 +105,7 @@ class Store(Management):
         self, database: Database, settings: StoreSettings, pool_size: int, table: JobTable | None
     ) -> None:
         super().__init__(database, settings, table)
-        self._pool = Pool(database, self._statements, pool_size)
+        self._pool = Pool(database, self._statements, pool_size, whole=table is not None)
         self._checked = table is not None
 
     def asynchronous(self, *, pool_size: int = 4) -> AsyncStore:

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from rowqueue.sql.compiled import Call, Statement
 from rowqueue.sql.dialects import Dialect
 from rowqueue.sql.layout import Layout, default_layout
-from rowqueue.sql.migrations import ddl
-from rowqueue.sql.statements import claim, enqueue, finish, operate, reading, upkeep
+from rowqueue.sql.migrations import create, ddl
+from rowqueue.sql.statements import claim, enqueue, finish, operate, reading, sidecar, upkeep
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.tables import Tables
 
@@ -72,7 +72,15 @@ BUILDERS: Mapping[str, Builder] = {
 }
 
 
-MAPPED: Mapping[str, Builder] = {"claim_records": claim.records}
+MAPPED: Mapping[str, Builder] = {
+    "claim_records": claim.records,
+    "lease_take": sidecar.take,
+    "lease_drop": sidecar.drop,
+    "lease_extend": sidecar.extend,
+    "lease_expire": sidecar.expire,
+    "rescue_dropped": upkeep.rescue_dropped,
+    "rescue_foreign": upkeep.rescue_foreign,
+}
 """What only tables of the user's need."""
 
 
@@ -124,6 +132,10 @@ class Statements:
         """The parameters of one fence."""
         return dict(zip(self.layout.fence_columns, fence, strict=True))
 
+    def key_columns(self, keys: Sequence[Any]) -> dict[str, list[Any]]:
+        """Keys as columns of parameter rows."""
+        return self.claim_columns(keys, [()] * len(keys))
+
     def claim_columns(self, keys: Sequence[Any], fences: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
         """Keys and fences as columns of parameter rows."""
         names = list(self.layout.key_columns)
@@ -131,7 +143,7 @@ class Statements:
             columns: dict[str, list[Any]] = {names[0]: list(keys)}
         else:
             columns = {name: [key[index] for key in keys] for index, name in enumerate(names)}
-        for index, name in enumerate(self.layout.fence_columns):
+        for index, name in enumerate(self.layout.fence_columns if fences and fences[0] else ()):
             columns[name] = [fence[index] for fence in fences]
         return columns
 
@@ -145,6 +157,12 @@ class Statements:
     def ddl(self, since: int) -> list[Statement]:
         """What brings the tables from a version to the current one."""
         return [self.plain(text) for text in ddl(self.parts.tables, self._driver, since=since)]
+
+    def sidecar_ddl(self) -> list[Statement]:
+        """What creates the lease sidecar."""
+        if self.layout.sidecar is None:
+            return []
+        return [self.plain(text) for text in create(self.layout.sidecar, self._driver)]
 
     def migration_lock(self) -> Call | None:
         """What keeps two processes from migrating at once, where the transaction alone does not."""

@@ -21,9 +21,15 @@ def get(parts: Parts) -> Any:
 
 def standing(parts: Parts) -> Any:
     """How rows stand now: what a refused verb needs for its answer."""
-    c = parts.c
-    found = (*c.key, *c.fence, c.state, c.cancel_requested_at.is_not(None))
-    return sa.select(*found).where(parts.among(c))
+    c, sidecar = parts.c, parts.layout.sidecar
+    if sidecar is None:
+        source: Any = c.table
+        fence: tuple[Any, ...] = c.fence
+    else:
+        same = [a == sidecar.c[b] for a, b in zip(c.key, parts.layout.key, strict=True)]
+        source, fence = sa.outerjoin(c.table, sidecar, sa.and_(*same)), (sidecar.c.lease,)
+    found = (*c.key, *fence, c.state, c.cancel_requested_at.is_not(None))
+    return sa.select(*found).select_from(source).where(parts.among(c))
 
 
 def rival(parts: Parts) -> Any:

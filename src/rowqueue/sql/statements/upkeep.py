@@ -52,7 +52,6 @@ def _not_due(parts: Parts) -> Any:
 
 def rescue(parts: Parts) -> Any:
     """running with an expired lease → available, or discarded at its limit; locked rows are alive."""
-    c = parts.c
     left = parts.alias("left_behind")
     picked = (
         sa.select(*left.key)
@@ -60,10 +59,17 @@ def rescue(parts: Parts) -> Any:
         .order_by(parts.expiry(left))
         .limit(_LIMIT)
     )
-    spent = sa.or_(c.rescues + const(1) >= param("max_rescues", sa.Integer()), c.attempt >= c.max_attempts)
-    target = parts.unless_cancelled(
-        sa.case((spent, parts.state(State.DISCARDED)), else_=parts.state(State.AVAILABLE))
-    )
+    return _rescue(parts, parts.is_one_of(left, picked))
+
+
+def _rescue(parts: Parts, chosen: Any) -> Any:
+    c = parts.c
+    target = parts.state(State.AVAILABLE)
+    if State.DISCARDED in parts.layout.states:
+        crashes = c.rescues + const(1) >= param("max_rescues", sa.Integer())
+        spent = sa.or_(crashes, c.attempt >= c.max_attempts)
+        target = sa.case((spent, parts.state(State.DISCARDED)), else_=target)
+    target = parts.unless_cancelled(target)
     said = const("the lease ran out: ", sa.Text()).concat(
         sa.func.coalesce(c.attempted_by, const("?", sa.Text()))
     )
@@ -79,9 +85,27 @@ def rescue(parts: Parts) -> Any:
             "errors": parts.with_error(cause),
         }
     )
-    return update.where(parts.is_one_of(left, picked)).returning(
-        *c.key, c.kind, c.queue, c.state, c.lease, c.attempted_by
+    return update.where(chosen).returning(*c.key, c.kind, c.queue, c.state, c.lease, c.attempted_by)
+
+
+def rescue_dropped(parts: Parts) -> Any:
+    """``rescue`` of rows whose lease was in the sidecar, and has been taken there."""
+    return _rescue(parts, sa.and_(parts.among(parts.c), parts.c.is_in(State.RUNNING)))
+
+
+def rescue_foreign(parts: Parts) -> Any:
+    """``rescue`` of rows that another program claimed and left: without a lease in the sidecar, and old."""
+    age, sidecar = parts.layout.rescue_after, parts.layout.sidecar
+    assert age is not None
+    assert sidecar is not None
+    left = parts.alias("left_behind")
+    same = [a == sidecar.c[b] for a, b in zip(left.key, parts.layout.key, strict=True)]
+    ours = sa.exists().where(*same, sidecar.c.leased_until.is_not(None))
+    old = left.attempted_at < parts.dialect.later(const(-age, sa.Double()))
+    picked = (
+        sa.select(*left.key).where(old, left.is_in(State.RUNNING), ~ours).order_by(*left.key).limit(_LIMIT)
     )
+    return _rescue(parts, parts.is_one_of(left, picked))
 
 
 def prune(parts: Parts) -> Any:
