@@ -67,6 +67,15 @@ def test_a_call_fits_exactly_when_python_would_take_it(args, kwargs):
         assert strange(*positional, **named) == strange(*args, **kwargs)
 
 
+def test_positional_only_parameters_keep_their_defaults():
+    def function(a: int = 5, b: int = 6, /, c: int = 7):
+        return a, b, c
+
+    for args in ((), (1,), (1, 2), (1, 2, 3)):
+        positional, named = of(function).decode(of(function).encode(args, {}))
+        assert function(*positional, **named) == function(*args)
+
+
 def test_keywords_of_any_name_are_stored_flat():
     def function(context: Context, to: str, **words: int): ...
 
@@ -102,6 +111,11 @@ def test_decoding_says_what_changed_since_the_enqueue():
         "was stored with 'colour', which the function no longer takes": {"user": 7, "colour": "secret"},
         "was stored without 'user', which the function needs now": {"locale": "secret"},
         "was stored with a 'user' that does not fit: Expected `int`, got `str`": {"user": "secret"},
+        "was stored with a 'locale' that does not fit: Expected `str`, got `int`": {"user": 7, "locale": 7},
+        "was stored with a 'urgent' that does not fit: Expected `bool`, got `str`": {
+            "user": 7,
+            "urgent": "true",
+        },
         "was stored with a list as arguments": ["secret"],
     }
     for message, stored in cases.items():
@@ -144,7 +158,7 @@ def test_wrapped_partial_and_callable_objects_keep_their_annotations():
     class Sender:
         def __call__(self, user: int, locale: str = "en"): ...
 
-    for function in (wrapper, functools.partial(simple, locale="de"), Sender()):
+    for function in (wrapper, functools.partial(simple, locale="de"), Sender(), functools.lru_cache(simple)):
         schema = of(function)
         assert schema.encode((), {"user": 7}) == {"user": 7}
         with pytest.raises(InvalidArguments, match=r"argument 'user' of mail\.send"):

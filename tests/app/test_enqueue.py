@@ -117,11 +117,9 @@ def test_pending_and_delayed(send):
 
 def test_what_cannot_be_stored_is_refused_before_anything_is_written(app, send):
     anything = app.job(kind="anything")(lambda value: None)
-    for value in (float("nan"), "\ud800", b"x", {1: 2}):
+    for value in (float("nan"), "\ud800", b"x", {1: 2}, 10**5000):
         with pytest.raises(InvalidArguments):
             anything.enqueue(value)
-    with pytest.raises(ValueError):  # of which InvalidArguments is one
-        anything.enqueue(10**5000)
     deep: list = []
     for _ in range(100):
         deep = [deep]

@@ -109,6 +109,12 @@ def test_a_script_in_a_package_has_the_packages_kinds(tmp_path):
     assert output("-m", "company.shop.jobs", cwd=tmp_path) == imported
 
 
+def test_a_module_in_a_folder_without_init_is_known_by_its_path(tmp_path):
+    (tmp_path / "company").mkdir()
+    (tmp_path / "company" / "jobs.py").write_text(SCRIPT)
+    assert output("-m", "company.jobs", cwd=tmp_path) == ["company.jobs.send", "company.jobs.Group.inner"]
+
+
 def test_an_interactive_session_needs_a_kind(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True, check=False
