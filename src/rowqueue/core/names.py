@@ -55,6 +55,20 @@ def prefix(value: str) -> str:
     return value
 
 
+def schema(value: str) -> str:
+    """The name of a database schema, which is quoted wherever it stands.
+
+    Raises:
+        ConfigurationError: no name, longer than PostgreSQL keeps (63 bytes), reserved, or with a '%' in it.
+    """
+    text(value, "the schema")
+    if len(value.encode()) > 63:
+        raise ConfigurationError("the schema must have at most 63 bytes: PostgreSQL would cut the rest off")
+    if "%" in value or value.startswith("pg_"):
+        raise ConfigurationError(f"the schema {value!r} must not hold a '%' nor begin with pg_: choose another")
+    return value
+
+
 def whole(value: object, what: str, least: int, most: int) -> int:
     """A whole number within bounds.
 

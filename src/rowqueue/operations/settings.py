@@ -37,7 +37,7 @@ class StoreSettings:
     def __post_init__(self) -> None:
         names.prefix(self.prefix)
         if self.schema is not None:
-            names.text(self.schema, "schema", limit=63)
+            names.schema(self.schema)
         seconds_of(self.lease, "lease", minimum=1.0)
         names.whole(self.max_attempts, "max_attempts", 1, 1_000_000)
         names.whole(self.max_rescues, "max_rescues", 1, 1_000_000)

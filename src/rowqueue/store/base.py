@@ -28,6 +28,8 @@ class StoreBase:
     """
 
     def __init__(self, database: Database, settings: StoreSettings, table: JobTable | None = None) -> None:
+        if settings.schema is not None and database.name == "sqlite":
+            raise ConfigurationError("a SQLite file has no schemas: leave schema out, and choose a prefix")
         self.database = database
         self.settings = settings
         self.table = table
