@@ -112,18 +112,23 @@ class Pool:
             self._idle[kind].append(connection)
 
     def _take(self, kind: str) -> OwnConnection:
-        while self._idle[kind]:
-            connection = self._idle[kind].pop()
+        while (connection := self._pop(kind)) is not None:
             if connection.usable():
                 return connection
             connection.close()
         return _wrap(self._database, self._statements, self._database.connect())
 
+    def _pop(self, kind: str) -> OwnConnection | None:
+        try:
+            return self._idle[kind].pop()  # not "if there is one": another thread may take it in between
+        except IndexError:
+            return None
+
     def close(self) -> None:
         """Close what is idle."""
-        for connections in self._idle.values():
-            while connections:
-                connections.pop().close()
+        for kind in self._idle:
+            while (connection := self._pop(kind)) is not None:
+                connection.close()
 
 
 class AsyncPool:

@@ -36,6 +36,8 @@ class SQLiteConnection:
             return statement.decode(cursor.fetchall()) if statement.returns else []
         except sqlite3.Error as error:
             raise translate(error) from None
+        except OverflowError:
+            raise StoreError("SQLite refused a statement: a whole number of more than 64 bits") from None
 
     def begin(self) -> None:
         """Take the write lock first: a transaction that reads and then writes can be refused at once."""
