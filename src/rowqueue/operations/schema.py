@@ -26,10 +26,10 @@ def init() -> Operation[int]:
             yield Call(statement, {})
         if found < CURRENT:
             yield s.call("schema_record", version=CURRENT)
-        if (sidecar := s.layout.sidecar) is not None:
-            there = yield s.call("schema_present", table=sidecar.name, schema=sidecar.schema)
+        for table in s.layout.beside:
+            there = yield s.call("schema_present", table=table.name, schema=table.schema)
             if not there[0][0]:
-                for statement in s.sidecar_ddl():
+                for statement in s.create(table):
                     yield Call(statement, {})
         return CURRENT
 

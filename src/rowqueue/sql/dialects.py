@@ -119,6 +119,10 @@ class Dialect(Protocol):
         """Counts the tables of a name: 0 or 1."""
         ...
 
+    def try_lock(self, name: str) -> Any | None:
+        """A statement that takes a lock until the transaction ends, if it is free, and says whether it did."""
+        ...
+
     def migration_lock(self, name: str) -> Any | None:
         """A statement that lets one process at a time migrate the tables of a name, if it takes one."""
         ...
@@ -212,6 +216,12 @@ class Postgres:
         catalog = sa.table("pg_tables", sa.column("schemaname"), sa.column("tablename"), schema="pg_catalog")
         where = catalog.c.schemaname == sa.func.coalesce(schema, sa.func.current_schema())
         return sa.select(sa.func.count()).select_from(catalog).where(where, catalog.c.tablename == table)
+
+    def try_lock(self, name: str) -> Any | None:
+        number = zlib.crc32(f"refresh {name}".encode())
+        return sa.select(
+            sa.func.pg_try_advisory_xact_lock(const(number, sa.BigInteger()), type_=sa.Boolean())
+        )
 
     def migration_lock(self, name: str) -> Any | None:
         number = zlib.crc32(name.encode())
@@ -325,6 +335,9 @@ class SQLite:
         catalog = sa.table("sqlite_master", sa.column("type"), sa.column("name"))
         where = (catalog.c.type == const("table"), catalog.c.name == table)
         return sa.select(sa.func.count()).select_from(catalog).where(*where)
+
+    def try_lock(self, name: str) -> Any | None:
+        return None  # BEGIN IMMEDIATE is one already
 
     def migration_lock(self, name: str) -> Any | None:
         return None  # BEGIN IMMEDIATE is one already

@@ -47,6 +47,7 @@ class Layout:
         rescue_after: how old a running row of another program's must be to be rescued (seconds).
         select: extra expressions for records, from the view.
         sidecar: where lease and expiry are, when the table itself has no room for them.
+        read_only: the view is the source, and the base a sidecar of ours with its key.
         max_failures: for ``retry_on_read``: rows with so many failures do not.
     """
 
@@ -66,6 +67,7 @@ class Layout:
     rescue_after: float | None = None
     select: Expression | None = None
     sidecar: sa.Table | None = None
+    read_only: bool = False
 
     @property
     def mapped(self) -> bool:
@@ -75,6 +77,12 @@ class Layout:
     def has(self, name: str) -> bool:
         """The table has a column for this name of ours."""
         return name in self.fields
+
+    @property
+    def beside(self) -> tuple[sa.Table, ...]:
+        """The tables of ours that stand beside the user's; ``init`` creates them."""
+        made = (self.sidecar, self.base if self.read_only else None)
+        return tuple(table for table in made if table is not None)
 
     def check_delay(self) -> None:
         """Refuse a delay that nothing on the table could keep.

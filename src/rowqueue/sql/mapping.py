@@ -81,6 +81,11 @@ class JobTable:
             columns, or a function of the row as a dict. None gives the dict.
         rescue_after: how old a running row that another program claimed must be to be rescued
             (seconds or timedelta); None leaves such rows alone.
+        read_only: the table or view may not be written (SELECT is the only right): states, leases and
+            errors are kept in a sidecar with its key, which ``store.init()`` creates.
+        claim_expired: claims take rows whose lease ran out as they are, without a rescue in between, as gqs does.
+        statements: statements of this table's own, by the name of the one that each stands for; a function from
+            the statements' ``Parts`` that takes the same parameters and returns the same columns.
         retry_on_read: failed rows keep their state and become claimable once ``finalized_at`` is older
             than the store's (constant) retry delay, as Sourcegraph's tables work.
 
@@ -103,7 +108,10 @@ class JobTable:
     select: Expression | None = field(default=None, kw_only=True)
     record: Callable[..., Any] | None = field(default=None, kw_only=True)
     rescue_after: Seconds | None = field(default=None, kw_only=True)
+    read_only: bool = field(default=False, kw_only=True)
     retry_on_read: bool = field(default=False, kw_only=True)
+    claim_expired: bool = field(default=False, kw_only=True)
+    statements: Mapping[str, Expression] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         names.text(self.name, "the table's name")

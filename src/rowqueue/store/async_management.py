@@ -24,7 +24,9 @@ from rowqueue.core.values import (
     seconds_of,
 )
 from rowqueue.operations import operate, reading, upkeep
+from rowqueue.operations import refresh as refreshing
 from rowqueue.operations.base import Operation
+from rowqueue.operations.refresh import Refreshed
 from rowqueue.store import plans
 from rowqueue.store.base import StoreBase
 from rowqueue.store.doctor import doctor
@@ -96,6 +98,15 @@ class AsyncManagement(StoreBase, ABC):
         return await self.run(operate.resume(queue))
 
     # upkeep
+
+    async def refresh(self) -> Refreshed:
+        """On a source that may not be written: make a sidecar row for every new row, cancel those gone."""
+        done = await self.run(refreshing.refresh(None))
+        added, cancelled = done.added, done.cancelled
+        while done.after is not None and not done.held:
+            done = await self.run(refreshing.refresh(done.after))
+            added += done.added
+        return Refreshed(added, cancelled, held=done.held)
 
     async def promote_due(self, limit: int = 1000) -> dict[str, int]:
         """Make due jobs available; how many, by queue."""

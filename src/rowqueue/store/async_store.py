@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -151,6 +152,9 @@ class AsyncStore(AsyncManagement):
         worker: str | None = None,
     ) -> list[Claim]:
         """Claim ready jobs, in order of priority, time and id."""
+        if (began := time.monotonic()) >= self._refresh_at:
+            await self.refresh()
+            self._refreshed(began)
         return await self.run(claiming.claim(self.settings, limit, queues, kinds, where, lease, worker))
 
     async def extend(self, claims: Sequence[Claim], *, lease: Seconds | None = None) -> list[Outcome]:

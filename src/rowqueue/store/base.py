@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 from rowqueue.core.errors import ConfigurationError
@@ -37,6 +39,12 @@ class StoreBase:
         self._flavours: dict[str, Statements] = {}
         self._layout = None if table is None else layout_of(database, table, settings)
         self._statements = self._statements_for(database.url.drivername)
+        self._refresh_at = 0.0 if self._layout is not None and self._layout.read_only else math.inf
+
+    def _refreshed(self, began: float) -> None:
+        """A refresh has ended: the next one is due after ten times as long as it took, at least a second."""
+        now = time.monotonic()
+        self._refresh_at = now + max(1.0, 10 * (now - began))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.database.url.render_as_string(hide_password=True)!r})"

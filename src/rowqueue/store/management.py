@@ -23,7 +23,9 @@ from rowqueue.core.values import (
     seconds_of,
 )
 from rowqueue.operations import operate, reading, upkeep
+from rowqueue.operations import refresh as refreshing
 from rowqueue.operations.base import Operation
+from rowqueue.operations.refresh import Refreshed
 from rowqueue.store import plans
 from rowqueue.store.base import StoreBase
 from rowqueue.store.doctor import doctor
@@ -95,6 +97,15 @@ class Management(StoreBase, ABC):
         return self.run(operate.resume(queue))
 
     # upkeep
+
+    def refresh(self) -> Refreshed:
+        """On a source that may not be written: make a sidecar row for every new row, cancel those gone."""
+        done = self.run(refreshing.refresh(None))
+        added, cancelled = done.added, done.cancelled
+        while done.after is not None and not done.held:
+            done = self.run(refreshing.refresh(done.after))
+            added += done.added
+        return Refreshed(added, cancelled, held=done.held)
 
     def promote_due(self, limit: int = 1000) -> dict[str, int]:
         """Make due jobs available; how many, by queue."""

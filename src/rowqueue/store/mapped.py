@@ -16,6 +16,7 @@ from rowqueue.sql.codecs import codec_for, is_exact
 from rowqueue.sql.dialects import Dialect
 from rowqueue.sql.layout import Field, Layout, missing
 from rowqueue.sql.mapping import KNOWN, JobTable
+from rowqueue.sql.statements.refresh import sidecar_table
 from rowqueue.sql.statements.sidecar import lease_table
 from rowqueue.store.database import Database
 from rowqueue.store.doctor import inspector
@@ -36,6 +37,8 @@ def layout_of(database: Database, table: JobTable, settings: StoreSettings) -> L
         FeatureMissing: there is no column for what a queue cannot do without.
         DatabaseUnavailable: it cannot be reached.
     """
+    if table.read_only:
+        return _read_only(database, table, settings)
     with inspector(database) as inspect:
         base = _reflect(inspect, table.name, table.schema)
         view = None if table.view is None else _reflect(inspect, table.view, table.schema)
@@ -68,6 +71,36 @@ def layout_of(database: Database, table: JobTable, settings: StoreSettings) -> L
     if settings.retry.delay(1, random=0.5):
         layout.check_delay()
     columns = [*(base if view is None else view).c.keys(), *_labels(table, base if view is None else view)]
+    return dataclasses.replace(layout, record=_maker(table.record, columns))
+
+
+def _read_only(database: Database, table: JobTable, settings: StoreSettings) -> Layout:
+    """A source that may not be written, worked through a sidecar of ours."""
+    with inspector(database) as inspect:
+        source = _reflect(inspect, table.view or table.name, table.schema)
+    for name in table.keys:
+        if name not in source.c:
+            raise ConfigurationError(
+                f"{source.fullname} has no column {name!r}, which the mapping's key names"
+            )
+    base = sidecar_table(table.name, source, table.keys, settings.prefix, settings.schema)
+    ours = {
+        column.name.removeprefix("rowqueue_"): column.name
+        for column in base.c
+        if column.name not in table.keys
+    }
+    layout = Layout(
+        base=base,
+        fields={name: Field(column) for name, column in ours.items()},
+        key=table.keys,
+        defaults=missing(database.dialect, table.name, settings.limit),
+        view=source,
+        order_by=table.order_by,
+        where=table.where,
+        select=table.select,
+        read_only=True,
+    )
+    columns = [*source.c.keys(), *_labels(table, source)]
     return dataclasses.replace(layout, record=_maker(table.record, columns))
 
 

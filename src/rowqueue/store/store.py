@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -174,6 +175,9 @@ class Store(Management):
         Returns:
             Claims in claim order; fewer than ``limit`` does not mean that the queue is empty.
         """
+        if (began := time.monotonic()) >= self._refresh_at:
+            self.refresh()
+            self._refreshed(began)
         return self.run(claiming.claim(self.settings, limit, queues, kinds, where, lease, worker))
 
     def extend(self, claims: Sequence[Claim], *, lease: Seconds | None = None) -> list[Outcome]:

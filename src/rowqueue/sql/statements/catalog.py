@@ -12,7 +12,7 @@ from rowqueue.sql.compiled import Call, Statement
 from rowqueue.sql.dialects import Dialect
 from rowqueue.sql.layout import Layout, default_layout
 from rowqueue.sql.migrations import create, ddl
-from rowqueue.sql.statements import claim, enqueue, finish, operate, reading, sidecar, upkeep
+from rowqueue.sql.statements import backfill, claim, enqueue, finish, operate, reading, refresh, sidecar, upkeep
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.tables import Tables
 
@@ -69,6 +69,15 @@ BUILDERS: Mapping[str, Builder] = {
     "schema_present": reading.present,
     "schema_version": reading.version,
     "schema_record": reading.record_version,
+    "backfill_begin": backfill.begin,
+    "backfill_take": backfill.take,
+    "backfill_look": backfill.look,
+    "backfill_advance": backfill.advance,
+    "backfill_add": backfill.add_range,
+    "backfill_record": backfill.record,
+    "backfill_undo": backfill.undo,
+    "backfill_give_back": backfill.give_back,
+    "backfill_done": backfill.done,
 }
 
 
@@ -80,6 +89,8 @@ MAPPED: Mapping[str, Builder] = {
     "lease_expire": sidecar.expire,
     "rescue_dropped": upkeep.rescue_dropped,
     "rescue_foreign": upkeep.rescue_foreign,
+    "refresh_add": refresh.add,
+    "refresh_cancel": refresh.cancel_gone,
 }
 """What only tables of the user's need."""
 
@@ -158,11 +169,14 @@ class Statements:
         """What brings the tables from a version to the current one."""
         return [self.plain(text) for text in ddl(self.parts.tables, self._driver, since=since)]
 
-    def sidecar_ddl(self) -> list[Statement]:
-        """What creates the lease sidecar."""
-        if self.layout.sidecar is None:
-            return []
-        return [self.plain(text) for text in create(self.layout.sidecar, self._driver)]
+    def create(self, table: sa.Table) -> list[Statement]:
+        """What creates one table."""
+        return [self.plain(text) for text in create(table, self._driver)]
+
+    def try_lock(self) -> Call | None:
+        """What lets one process at a time refresh, answering whether it is this one; None: it always is."""
+        sql = self.dialect.try_lock(self.layout.base.fullname)
+        return None if sql is None else Call(self.compile("refresh_lock", sql), {})
 
     def migration_lock(self) -> Call | None:
         """What keeps two processes from migrating at once, where the transaction alone does not."""
