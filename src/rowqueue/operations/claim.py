@@ -67,10 +67,11 @@ def _claim(
     where: Where | None,
     values: dict[str, Any],
 ) -> Steps[list[Claim]]:
-    statement = _statement(s, kinds, where)
+    by_queue = s.layout.mapped and slots is not None and s.layout.has("queue")
+    statement = _statement(s, kinds, where, by_queue)
     if kinds is not None:
         values = {**values, "kinds": s.dialect.pack_list(list(kinds))}
-    if s.layout.mapped:
+    if s.layout.mapped and not by_queue:
         rows = yield Call(statement, {**values, "limit": limit})
         return (yield from _with_records(s, rows, values["duration"]))
     if slots is None:
@@ -78,7 +79,7 @@ def _claim(
         slots = {row[0]: limit for row in ready}
     if not slots:
         return []
-    if s.dialect.has_lateral:
+    if s.dialect.has_lateral and not by_queue:
         wanted: dict[str, list[Any]] = {"queue": list(slots), "slots": list(slots.values())}
         packed = s.dialect.pack_rows("wanted", wanted)
         rows = yield Call(statement, {**values, **packed, "limit": limit})
@@ -88,6 +89,8 @@ def _claim(
             free = min(free, limit - len(rows))
             if free > 0:
                 rows += yield Call(statement, {**values, "queue": queue, "limit": free})
+    if by_queue:
+        return (yield from _with_records(s, rows, values["duration"]))
     jobs = sorted((job_of(row, s.layout) for row in rows), key=_order)
     return [Claim(job.id, job.lease, job) for job in jobs]
 
@@ -113,10 +116,12 @@ def _with_records(s: Statements, rows: Rows, duration: float) -> Steps[list[Clai
     return [Claim(job.id, job.lease, job, record, fence) for (job, fence), record in jobs]
 
 
-def _statement(s: Statements, kinds: Sequence[str] | None, where: Where | None) -> Statement:
+def _statement(
+    s: Statements, kinds: Sequence[str] | None, where: Where | None, by_queue: bool
+) -> Statement:
     if where is None:
-        return s["claim" if kinds is None else "claim_kinds"]
-    return s.compile("claim", sql.claim(s.parts, kinds=kinds is not None, where=where))
+        return s["claim" + ("" if kinds is None else "_kinds") + ("_queue" if by_queue else "")]
+    return s.compile("claim", sql.claim(s.parts, kinds=kinds is not None, queue=by_queue, where=where))
 
 
 def _order(job: Job) -> tuple[Any, ...]:

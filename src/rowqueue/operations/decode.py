@@ -72,7 +72,8 @@ def errors_of(text: str) -> tuple[AttemptError, ...]:
 
 def _error(entry: dict[str, Any]) -> AttemptError:
     at = datetime.fromisoformat(entry["at"])
-    return AttemptError(at, entry["attempt"], entry["lease"], entry["error"], entry.get("trace", ""))
+    lease = entry.get("lease", 0)  # other programs' tables know none
+    return AttemptError(at, entry["attempt"], lease, entry["error"], entry.get("trace", ""))
 
 
 def progress_of(text: str) -> Progress:

@@ -131,7 +131,8 @@ def _last_of(column: sa.Column[Any]) -> Codec:
     return Codec(
         lambda c: c[sa.func.cardinality(c)],
         lambda value: sa.func.array_append(
-            sa.func.coalesce(kept, sa.cast(postgresql.array([]), column.type)), value
+            sa.func.coalesce(kept, sa.cast(postgresql.array([]), column.type)),
+            sa.func.coalesce(value, const("rowqueue", sa.Text())),  # a NULL in the list breaks other readers
         ),
     )
 

@@ -49,6 +49,8 @@ class Layout:
         sidecar: where lease and expiry are, when the table itself has no room for them.
         read_only: the view is the source, and the base a sidecar of ours with its key.
         max_failures: for ``retry_on_read``: rows with so many failures do not.
+        claim_expired: rows whose lease ran out are claimed as they are, while they have attempts left.
+        statements: the table's own statements, by the name of the one that each stands for.
     """
 
     base: sa.Table
@@ -65,6 +67,8 @@ class Layout:
     retry_on_read: float | None = None
     max_failures: int | None = None
     rescue_after: float | None = None
+    claim_expired: bool = False
+    statements: Mapping[str, Expression] = field(default_factory=dict[str, Expression])
     select: Expression | None = None
     sidecar: sa.Table | None = None
     read_only: bool = False

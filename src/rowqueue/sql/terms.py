@@ -40,3 +40,6 @@ class Codec:
     write: Expression = same
     append: Callable[[Any, Any, Any], Any] | None = None
     """For ``errors``: from the column, the new entry and its fragment (JSON text) to the column's new value."""
+    into: Callable[[Any, Any, Mapping[str, Any]], Any] | None = None
+    """For a column that holds several of ours (a JSON object): from its value so far, ours, and all that the same
+    UPDATE writes by our names, to its new value; an UPDATE may set a column only once."""

@@ -66,6 +66,8 @@ def layout_of(database: Database, table: JobTable, settings: StoreSettings) -> L
         retry_on_read=settings.retry.delay(1, random=0.5) if table.retry_on_read else None,
         max_failures=settings.max_failures,
         rescue_after=table.rescue_seconds,
+        claim_expired=table.claim_expired,
+        statements=table.statements,
     )
     _check_essentials(layout)
     if settings.retry.delay(1, random=0.5):
@@ -114,6 +116,19 @@ def _reflect(inspect: sa.Inspector, name: str, schema: str | None) -> sa.Table:
         raise ConfigurationError(
             f"there is no table or view {name!r}{where}: check the mapping's name"
         ) from None
+    if inspect.dialect.name == "sqlite":
+        _take_as_stored(inspect, table)
+    return table
+
+
+def _take_as_stored(inspect: sa.Inspector, table: sa.Table) -> None:
+    """SQLite stores any text in a column declared ``uuid``; SQLAlchemy takes every unknown word for a number."""
+    declared = sa.text("SELECT name, lower(type) FROM pragma_table_info(:name)")
+    with inspect.engine.connect() as connection:
+        types = dict(tuple(row) for row in connection.execute(declared, {"name": table.name}))
+    for column in table.columns:
+        if isinstance(column.type, sa.Numeric) and not types.get(column.name, "").startswith(("num", "dec")):
+            column.type = sa.types.NullType()
 
 
 def _check_key(inspect: sa.Inspector, table: JobTable, base: sa.Table, view: sa.Table | None) -> None:

@@ -198,10 +198,14 @@ class Parts:
         """An UPDATE of the job table by our names; columns that it lacks are left out."""
         layout = self.layout
         there = {name: value for name, value in values.items() if layout.has(name)}
-        written = {
-            layout.base.c[layout.fields[name].name]: layout.fields[name].codec.write(value)
-            for name, value in there.items()
-        }
+        written: dict[Any, Any] = {}
+        for name, value in there.items():
+            field = layout.fields[name]
+            column, codec = layout.base.c[field.name], field.codec
+            if codec.into is None:
+                written[column] = codec.write(value)
+            else:
+                written[column] = codec.into(written.get(column, column), value, there)
         return sa.update(layout.base).values(written)
 
 

@@ -83,6 +83,8 @@ BUILDERS: Mapping[str, Builder] = {
 
 MAPPED: Mapping[str, Builder] = {
     "claim_records": claim.records,
+    "claim_queue": partial(claim.claim, queue=True),
+    "claim_kinds_queue": partial(claim.claim, kinds=True, queue=True),
     "lease_take": sidecar.take,
     "lease_drop": sidecar.drop,
     "lease_extend": sidecar.extend,
@@ -117,9 +119,8 @@ class Statements:
     def __getitem__(self, name: str) -> Statement:
         found = self._compiled.get(name)
         if found is None:
-            found = self._compiled[name] = self.compile(
-                name, (BUILDERS.get(name) or MAPPED[name])(self.parts)
-            )
+            build = self.layout.statements.get(name) or BUILDERS.get(name) or MAPPED[name]
+            found = self._compiled[name] = self.compile(name, build(self.parts))
         return found
 
     def compile(self, name: str, clause: Any) -> Statement:

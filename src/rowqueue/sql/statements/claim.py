@@ -17,17 +17,18 @@ from rowqueue.sql.terms import const, param
 Where: TypeAlias = Callable[[Any], Any]
 
 
-def claim(parts: Parts, *, kinds: bool = False, where: Where | None = None) -> Any:
+def claim(parts: Parts, *, kinds: bool = False, queue: bool = False, where: Where | None = None) -> Any:
     """Claim up to so many jobs of each queue, the foremost first; paused queues give none.
 
     Args:
         parts: tables and dialect.
         kinds: only the kinds in the parameter of that name.
+        queue: on a table of the user's: only the queue in the parameter of that name.
         where: one more condition, made from the job table (or the view of a mapping).
     """
     ready = parts.alias("ready")
     if parts.layout.mapped:
-        return _taken(parts).where(_choose(parts, ready, kinds, where))
+        return _taken(parts).where(_choose(parts, ready, kinds, queue, where))
     conditions = [ready.is_in(State.AVAILABLE), *_conditions(parts, ready, ready.table, kinds, where)]
     choose = _choose_lateral if parts.dialect.has_lateral else _choose_one_queue
     return _taken(parts).where(choose(parts, ready, conditions))
@@ -110,7 +111,7 @@ def _choose_one_queue(parts: Parts, ready: Cols, conditions: list[Any]) -> Colum
     return parts.is_row(picked)
 
 
-def _choose(parts: Parts, ready: Cols, kinds: bool, where: Where | None) -> ColumnElement[bool]:
+def _choose(parts: Parts, ready: Cols, kinds: bool, queue: bool, where: Where | None) -> ColumnElement[bool]:
     """A table of the user's: chosen from its view, where it has one, and locked on the base table.
 
     State and due time are tested on the base, under the lock: tested on the view alone, 2,000 rows
@@ -123,10 +124,13 @@ def _choose(parts: Parts, ready: Cols, kinds: bool, where: Where | None) -> Colu
         same = [a == source.c[b] for a, b in zip(ready.key, layout.key, strict=True)]
         joined = sa.join(source, ready.table, sa.and_(*same))
     order = layout.order_by(source) if layout.order_by is not None else _usual_order(ready)
+    conditions = _conditions(parts, ready, source, kinds, where)
+    if queue:
+        conditions.append(ready.queue == param("queue", sa.Text()))
     picked = (
         sa.select(*parts.place(ready))
         .select_from(joined)
-        .where(_claimable(parts, ready), *_conditions(parts, ready, source, kinds, where))
+        .where(_claimable(parts, ready), *conditions)
         .order_by(*(order if isinstance(order, tuple | list) else (order,)), *ready.key)
         .limit(param("limit", sa.Integer()))
     )
@@ -144,6 +148,9 @@ def _claimable(parts: Parts, ready: Cols) -> ColumnElement[bool]:
     if layout.has("scheduled_at"):
         due = ready.scheduled_at
         available = sa.and_(available, sa.or_(due.is_(None), due <= parts.now()))
+    if layout.claim_expired:
+        left = (ready.is_in(State.RUNNING), parts.expired(ready), ready.attempt < ready.max_attempts)
+        available = sa.or_(available, sa.and_(*left))
     if layout.retry_on_read is None:
         return available
     old = parts.dialect.later(const(-layout.retry_on_read, sa.Double()))
