@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
 
 from rowqueue.app.context import ContextControl
 from rowqueue.app.job import JobFunction
-from rowqueue.core.values import Claim
+from rowqueue.core.values import Claim, Key
 
 
 class Interruption(Enum):
@@ -79,6 +79,13 @@ class Attempt:
             self._cancel(self.task)
         return True
 
+    def lose(self) -> bool:
+        """Somebody else has the job; False when that is known, or not so: see ``complete_in``."""
+        if self.lost or self.control.completing:
+            return False
+        self.interrupt(Interruption.LOST)
+        return True
+
     def _cancel(self, task: asyncio.Task[None]) -> None:
         if self.started:
             task.cancel()
@@ -87,22 +94,32 @@ class Attempt:
 
 
 class Held:
-    """The attempts whose leases this process keeps; safe in any thread."""
+    """The attempts whose leases this process keeps, one for each key; safe in any thread."""
 
     def __init__(self) -> None:
-        self._attempts: dict[tuple[Any, int], Attempt] = {}
+        self._attempts: dict[Key, Attempt] = {}
         self._lock = threading.Lock()
 
-    def add(self, attempts: Iterable[Attempt]) -> None:
-        """Keep their leases."""
+    def add(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Keep their leases.
+
+        Returns:
+            Older attempts at the same jobs: their leases are lost, or the job could not have been
+            claimed again.
+        """
         with self._lock:
-            self._attempts.update(((each.claim.key, each.claim.lease), each) for each in attempts)
+            keys = [attempt.claim.key for attempt in attempts]
+            older = [self._attempts[key] for key in keys if key in self._attempts]
+            self._attempts.update(zip(keys, attempts, strict=True))
+        return older
 
     def drop(self, attempts: Iterable[Attempt]) -> None:
         """Their endings are written, or somebody else's business."""
         with self._lock:
             for attempt in attempts:
-                self._attempts.pop((attempt.claim.key, attempt.claim.lease), None)
+                key = attempt.claim.key
+                if self._attempts.get(key) is attempt:
+                    del self._attempts[key]
 
     def now(self) -> list[Attempt]:
         """A copy of what is held."""

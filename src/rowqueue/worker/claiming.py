@@ -107,17 +107,14 @@ class Claiming:
             )
 
         claims = await self._patience.ask("claiming jobs", once)
-        self._note(wanted, limit, claims)
+        self._note(wanted, claims)
+        self._slots.rotate(len(wanted))
         if claims:
-            self._slots.rotate()
             self._starts.start(claims, sent + self._options.lease)
         return claims
 
-    def _note(self, wanted: dict[str, int], limit: int, claims: list[Claim]) -> None:
+    def _note(self, wanted: dict[str, int], claims: list[Claim]) -> None:
         """Remember which queues may hold more than was claimed."""
-        if len(claims) >= limit:
-            self._more.update(wanted)
-            return
         got = Counter(claim.job.queue for claim in claims)
         for queue, slots in wanted.items():
             if got[queue] >= slots:

@@ -12,7 +12,7 @@ from rowqueue.app.stores import Stores
 from rowqueue.core.values import Claim
 from rowqueue.store import AsyncStore
 from rowqueue.worker.attempt import Attempt, Held
-from rowqueue.worker.events import Claimed, Events, Unknown
+from rowqueue.worker.events import Claimed, Events, LeaseLost, Unknown
 from rowqueue.worker.execute import Execution
 from rowqueue.worker.lane import Lane
 from rowqueue.worker.patience import Patience
@@ -72,7 +72,9 @@ class Dispatch:
             else:
                 control = ContextControl(claim, self._stores)
                 attempts.append(Attempt(claim, function, control, safe_until))
-        self._held.add(attempts)
+        for stale in self._held.add(attempts):
+            if stale.lose() and not stale.ended:
+                self._events.emit(LeaseLost, stale.claim.job, "lost")
         for attempt in attempts:
             self._execution.start(attempt)
 

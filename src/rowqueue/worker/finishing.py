@@ -27,7 +27,7 @@ from rowqueue.worker import events as happened
 from rowqueue.worker.attempt import Attempt, Held
 from rowqueue.worker.events import Events
 from rowqueue.worker.lane import Lane
-from rowqueue.worker.patience import TRANSIENT, Patience
+from rowqueue.worker.patience import Patience
 
 
 @dataclass(slots=True)
@@ -78,9 +78,6 @@ class Finishing:
             finish: the write that ends its claim.
             raised: its handler raised.
         """
-        if attempt.lost and not attempt.control.completing:
-            self._refused(attempt, Outcome(attempt.claim.key, "lost"))
-            return
         lane = self._settling if attempt.control.completing else self._plain
         lane.add(_Ending(attempt, finish, raised))
 
@@ -93,6 +90,9 @@ class Finishing:
         return [self._plain.run(), self._settling.run()]
 
     async def _write(self, endings: list[_Ending]) -> None:
+        for stale in [ending for ending in endings if ending.attempt.lost]:
+            self._refused(stale.attempt, Outcome(stale.attempt.claim.key, "lost"))
+            endings.remove(stale)
         outcomes = await self._outcomes([ending.finish for ending in endings])
         for ending, outcome in zip(endings, outcomes, strict=True):
             self._answered(ending, outcome)
@@ -117,13 +117,9 @@ class Finishing:
 
     async def _outcomes(self, finishes: Sequence[Finish]) -> list[Outcome]:
         """Write a batch, for as long as it takes; what the database refuses to store is written without it."""
-        tries = 0
         while True:
             try:
-                return await self._store.finish(finishes)
-            except TRANSIENT as error:
-                tries += 1
-                await self._patience.wait("finishing jobs", error, tries)
+                return await self._written(finishes)
             except Exception as error:
                 if len(finishes) > 1:
                     return [outcome for finish in finishes for outcome in await self._outcomes([finish])]
@@ -136,6 +132,9 @@ class Finishing:
                     return [Outcome(bare.claim.key, "wrong_state", State.RUNNING, bare.claim.lease)]
                 self._events.emit(happened.ResultDropped, bare.claim.job, type(error).__name__)
                 finishes = [bare]
+
+    async def _written(self, finishes: Sequence[Finish]) -> list[Outcome]:
+        return await self._patience.ask("finishing jobs", lambda: self._store.finish(finishes), raises=True)
 
     def _answered(self, ending: _Ending, outcome: Outcome) -> None:
         if outcome.done:

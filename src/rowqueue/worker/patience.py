@@ -38,7 +38,7 @@ class Patience:
     def __init__(self, events: Events) -> None:
         self._events = events
 
-    async def ask(self, doing: str, call: Callable[[], Awaitable[T]]) -> T:
+    async def ask(self, doing: str, call: Callable[[], Awaitable[T]], *, raises: bool = False) -> T:
         """Await ``call()`` again and again until it answers.
 
         An error that is not the database's being away is a fault of ours or of the data; it is
@@ -47,6 +47,7 @@ class Patience:
         Args:
             doing: what for, for people.
             call: makes one try.
+            raises: such an error is raised instead, because the caller can do something about it.
         """
         tries = 0
         while True:
@@ -55,15 +56,13 @@ class Patience:
             except Exception as error:
                 tries += 1
                 if not isinstance(error, TRANSIENT):
+                    if raises:
+                        raise
                     logging.getLogger("rowqueue").exception("%s failed; it is tried again", doing)
-                await self.wait(doing, error, tries)
+                delay = backoff(tries)
+                self._events.emit(Reconnecting, doing, f"{type(error).__name__}: {error}", tries, delay)
+                await asyncio.sleep(delay)
             else:
                 if tries:
                     self._events.emit(Reconnected, doing, tries)
                 return answer
-
-    async def wait(self, doing: str, error: Exception, tries: int) -> None:
-        """Tell about one failed try, and wait before the next."""
-        delay = backoff(tries)
-        self._events.emit(Reconnecting, doing, f"{type(error).__name__}: {error}", tries, delay)
-        await asyncio.sleep(delay)

@@ -146,10 +146,7 @@ class Renewal:
             self._events.emit(happened.CancelRequested, attempt.claim.job)
 
     def _lost(self, attempt: Attempt, outcome: Outcome) -> None:
-        if attempt.control.completing or attempt.lost:
-            return
-        attempt.interrupt(Interruption.LOST)
-        if not attempt.ended:
+        if attempt.lose() and not attempt.ended:
             self._events.emit(happened.LeaseLost, attempt.claim.job, outcome.reason)
 
     def _fence(self, attempt: Attempt) -> None:

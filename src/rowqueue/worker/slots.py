@@ -21,21 +21,29 @@ class Slots:
         self._on_free = on_free
         self.busy = 0
 
-    def free(self) -> dict[str, int]:
-        """Free slots by queue, without queues that have none, none above what is free in all."""
-        left = self._total - self.busy
-        if left <= 0:
-            return {}
-        return {queue: min(free, left) for queue in self._order if (free := self._free[queue]) > 0}
-
     @property
     def left(self) -> int:
         """Free slots in all."""
         return self._total - self.busy
 
-    def rotate(self) -> None:
-        """Let another queue be first: under load the first one would take every slot."""
-        self._order.append(self._order.pop(0))
+    def free(self) -> dict[str, int]:
+        """Free slots by queue, at most ``left`` in all, without queues that have none.
+
+        What is free in all is shared evenly, because a claim takes from queues in any order, and
+        under load the first would leave nothing to the others. A share that its queue does not
+        use goes to the others with the next claim, which follows at once.
+        """
+        left = self.left
+        if left <= 0:
+            return {}
+        queues = [queue for queue in self._order if self._free[queue] > 0][:left]
+        share = left // len(queues) if queues else 0
+        return {queue: min(self._free[queue], share) for queue in queues}
+
+    def rotate(self, asked: int) -> None:
+        """So many queues were asked: begin with the ones after them."""
+        step = asked if asked < len(self._order) else 1
+        self._order = self._order[step:] + self._order[:step]
 
     def take(self, queue: str) -> None:
         """A job of that queue starts."""

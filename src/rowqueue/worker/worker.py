@@ -110,6 +110,8 @@ class Worker:
         try:
             return loop.run_until_complete(self._run(with_signals=True))
         finally:
+            if self.app.stores.database.native_async:  # handlers' own connections on this loop, which ends
+                loop.run_until_complete(self.app.async_store.close())
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 

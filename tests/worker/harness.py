@@ -1,0 +1,123 @@
+"""Workers in a thread of the test, and a way to wait for what they say."""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Self, TypeVar
+
+import psycopg
+
+from rowqueue import App, Enqueued, Job
+from rowqueue.worker import Worker
+from rowqueue.worker.events import Event, JobEvent, WorkerStarted
+
+E = TypeVar("E", bound=Event)
+PATIENCE = 20.0
+
+
+class Running:
+    """A worker that runs in a thread; stopped, and looked at for its exit code, at the end of the block."""
+
+    def __init__(self, app: App, **options: Any) -> None:
+        self.app = app
+        self.worker = Worker(app, **{"poll": 0.05, "grace": 10.0} | options)
+        self.seen: list[Event] = []
+        self.exit_code: int | None = None
+        self._said = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="the worker's loop")
+        self.worker.on(self._note)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.wait_for(WorkerStarted)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.worker.stop()
+        self.join()
+
+    def join(self) -> int:
+        """Wait for its end."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), f"the worker does not stop; it said {self.seen[-10:]}"
+        assert self.exit_code is not None, "the worker raised"
+        return self.exit_code
+
+    def wait_for(
+        self,
+        kind: type[E],
+        job: Enqueued | None = None,
+        such: Callable[[E], bool] = lambda _: True,
+        count: int = 1,
+    ) -> E:
+        """Wait until it has said that so many times (about a job); returns the last one."""
+
+        def found() -> list[E]:
+            return [
+                event
+                for event in self.seen
+                if isinstance(event, kind) and (job is None or _is_about(event, job)) and such(event)
+            ]
+
+        with self._said:
+            assert self._said.wait_for(lambda: len(found()) >= count, PATIENCE), (
+                f"no {count} {kind.__name__} in {PATIENCE:g} s, but {self.seen[-10:]}"
+            )
+            return found()[-1]
+
+    def said(self, kind: type[E]) -> list[E]:
+        """What it has said of a kind so far."""
+        return [event for event in self.seen if isinstance(event, kind)]
+
+    def row(self, job: Enqueued) -> Job:
+        """The job's row now."""
+        row = self.app.store.get(job.job.id)
+        assert row is not None
+        return row
+
+    def _run(self) -> None:
+        self.exit_code = self.worker.run()
+
+    def _note(self, event: Event) -> None:
+        with self._said:
+            self.seen.append(event)
+            self._said.notify_all()
+
+
+def _is_about(event: Event, job: Enqueued) -> bool:
+    return isinstance(event, JobEvent) and event.job.id == job.job.id
+
+
+def drain(app: App, **options: Any) -> Running:
+    """Run a worker until nothing is left."""
+    running = Running(app, drain=True, **options)
+    running._run()
+    assert running.exit_code == 0
+    return running
+
+
+@contextlib.contextmanager
+def raw_connection(url: str) -> Iterator[Any]:
+    """A connection of the driver's in autocommit, for what no API offers."""
+    if url.startswith("sqlite"):
+        connection: Any = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=20)
+    else:
+        connection = psycopg.connect(url, autocommit=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def steal(app: App, url: str, job: Enqueued) -> None:
+    """Let a job's lease run out and take it from its worker, as another worker's rescue would."""
+    past = "1" if url.startswith("sqlite") else "now() - interval '1 hour'"
+    rescued: list[Any] = []
+    with raw_connection(url) as connection:
+        while not rescued:  # a renewal may come between the two
+            connection.execute(f"UPDATE rowqueue_job SET leased_until = {past} WHERE id = {job.job.id}")
+            rescued = [each for each in app.store.rescue() if each.key == job.job.id]
+            lease = app.store.get(job.job.id)
+            if lease is not None and lease.rescues:  # the worker's own rescue was faster
+                return

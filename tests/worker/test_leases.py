@@ -1,0 +1,251 @@
+"""Leases: kept while a handler runs, told to it when lost, and never written over."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from rowqueue import App, Cancel, Context, State
+from rowqueue.worker import events
+from tests.worker.harness import PATIENCE, Running, raw_connection, steal
+
+
+def test_a_handler_that_blocks_the_loop_longer_than_the_lease_keeps_it(app):
+    release = threading.Event()
+
+    @app.job(kind="blocks")
+    async def blocks() -> str:
+        assert release.wait(PATIENCE)  # on purpose: the loop stands still
+        return "done"
+
+    job = blocks.enqueue()
+    with Running(app, lease=1, renew=0.1) as running:
+        running.wait_for(events.Started, job)
+        row = running.row(job)
+        first = row.leased_until
+        assert first is not None
+        ends = time.monotonic() + PATIENCE
+        while (row.leased_until - first).total_seconds() < 1.5:  # renewed for longer than the lease
+            assert time.monotonic() < ends
+            assert app.store.rescue() == []
+            row = running.row(job)
+            assert row.state is State.RUNNING
+            assert row.leased_until is not None
+        release.set()
+        running.wait_for(events.Completed, job)
+    assert (running.row(job).attempt, running.row(job).rescues) == (1, 0)
+
+
+@pytest.mark.parametrize("flavour", ["async", "thread"])
+def test_a_lost_lease_is_told_to_the_handler_and_nothing_is_written(app, database_url, flavour):
+    seen: list[str] = []
+    again = threading.Event()
+
+    if flavour == "async":
+
+        @app.job(kind="stolen")
+        async def handler(context: Context) -> str:
+            if context.attempt > 1:
+                await asyncio.to_thread(again.wait, PATIENCE)
+                return "second"
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                seen.append("told" if context.cancelled else "not told")
+            return "first"
+    else:
+
+        @app.job(kind="stolen")
+        def handler(context: Context) -> str:
+            if context.attempt > 1:
+                again.wait(PATIENCE)
+                return "second"
+            while not context.cancelled:
+                time.sleep(0.005)
+            seen.append("told")
+            return "first"
+
+    job = handler.enqueue()
+    with Running(app, lease=5, renew=0.1) as running:
+        running.wait_for(events.Started, job)
+        steal(app, database_url, job)
+        refused = running.wait_for(events.Refused, job)
+        running.wait_for(events.Started, job, count=2)
+        assert running.row(job).state is State.RUNNING
+        again.set()
+        running.wait_for(events.Completed, job)
+    assert refused.reason == "lost"
+    assert seen == ["told"]
+    assert running.said(events.LeaseLost)[0].job.lease == 1
+    row = running.row(job)
+    assert (row.result, row.rescues, row.failures) == ("second", 1, 0)
+    assert running.worker.counts[events.Refused] == 1
+
+
+def test_a_handler_that_does_not_listen_has_its_stale_write_refused(app, database_url):
+    go, again = threading.Event(), threading.Event()
+
+    @app.job(kind="deaf")
+    def handler(context: Context) -> str:
+        (again if context.attempt > 1 else go).wait(PATIENCE)
+        return f"attempt {context.attempt}"
+
+    job = handler.enqueue()
+    with Running(app, lease=30) as running:  # the first renewal is 10 s away: only the fence stands there
+        running.wait_for(events.Started, job)
+        steal(app, database_url, job)
+        go.set()
+        assert running.wait_for(events.Refused, job).reason == "lost"
+        assert running.said(events.LeaseLost) == []
+        again.set()
+        running.wait_for(events.Completed, job)
+    assert running.row(job).result == "attempt 2"
+
+
+def test_a_deleted_row_is_a_lost_lease(app, database_url):
+    @app.job(kind="gone")
+    async def handler() -> None:
+        await asyncio.Event().wait()
+
+    job = handler.enqueue()
+    with Running(app, renew=0.1) as running:
+        running.wait_for(events.Started, job)
+        with raw_connection(database_url) as connection:
+            connection.execute("DELETE FROM rowqueue_job")
+        assert running.wait_for(events.LeaseLost, job).reason == "gone"
+        running.wait_for(events.Refused, job)
+
+
+@pytest.mark.parametrize("flavour", ["async", "thread"])
+def test_a_lease_that_cannot_be_renewed_is_told_before_it_ends(app, database_url, flavour):
+    """The table is locked for as long as it takes: no renewal, no finish, no rescue gets through."""
+    told = threading.Event()
+
+    if flavour == "async":
+
+        @app.job(kind="fenced")
+        async def handler(context: Context) -> str:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                told.set()
+    else:
+
+        @app.job(kind="fenced")
+        def handler(context: Context) -> str:
+            while not context.cancelled:
+                time.sleep(0.005)
+            told.set()
+            raise RuntimeError("stopped")
+
+    job = handler.enqueue()
+    with Running(app, lease=1.5, renew=0.3) as running, raw_connection(database_url) as connection:
+        running.wait_for(events.Started, job)
+        if database_url.startswith("sqlite"):
+            connection.execute("BEGIN IMMEDIATE")
+        else:
+            connection.execute("BEGIN")
+            connection.execute("LOCK TABLE rowqueue_job IN ACCESS EXCLUSIVE MODE")
+        locked = time.monotonic()
+        assert told.wait(PATIENCE)
+        assert time.monotonic() - locked < 1.5, "it was told after the end of its lease"
+        running.wait_for(events.Fenced, job)
+        running.worker.stop()  # so that it does not claim the job again
+        connection.execute("ROLLBACK")
+        running.join()
+    row = running.row(job)
+    # Its release was written under the fence, or a rescue was faster: either way it is charged no failure.
+    assert (row.state, row.failures) == (State.AVAILABLE, 0)
+
+
+@pytest.mark.parametrize("flavour", ["async", "thread"])
+def test_a_running_job_that_is_cancelled_is_told_and_ends_cancelled(app, flavour):
+    if flavour == "async":
+
+        @app.job(kind="c")
+        async def handler() -> None:
+            await asyncio.Event().wait()
+    else:
+
+        @app.job(kind="c")
+        def handler(context: Context) -> None:
+            while not context.cancelled:
+                time.sleep(0.005)
+            raise ValueError("stopping in the middle")
+
+    job = handler.enqueue()
+    with Running(app, renew=0.1) as running:
+        running.wait_for(events.Started, job)
+        assert app.store.cancel(job.job.id)
+        running.wait_for(events.CancelRequested, job)
+        running.wait_for(events.Cancelled, job)
+    row = running.row(job)
+    assert row.state is State.CANCELLED
+    assert row.errors[0].error == "cancelled while it ran, as somebody asked"
+
+
+def test_a_job_that_completes_despite_a_cancel_request_is_completed(app):
+    @app.job(kind="c")
+    async def handler(context: Context) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            assert context.cancelled
+        return "too late"
+
+    job = handler.enqueue()
+    with Running(app, renew=0.1) as running:
+        running.wait_for(events.Started, job)
+        app.store.cancel(job.job.id)
+        running.wait_for(events.Completed, job)
+    assert running.row(job).result == "too late"
+
+
+@pytest.mark.parametrize("end", [ValueError("x"), Cancel("y")])
+def test_a_cancel_request_that_nobody_saw_in_time_still_wins_over_a_failure(app, end):
+    go = threading.Event()
+
+    @app.job(kind="c")
+    def handler() -> None:
+        go.wait(PATIENCE)
+        raise end
+
+    job = handler.enqueue()
+    with Running(app) as running:
+        running.wait_for(events.Started, job)
+        app.store.cancel(job.job.id)
+        go.set()
+        assert running.wait_for(events.Finished, job).state is State.CANCELLED
+
+
+def test_the_worker_rescues_what_a_dead_worker_left(app: App):
+    @app.job(kind="left")
+    async def handler() -> None: ...
+
+    job = handler.enqueue()
+    assert app.store.claim(worker="the dead one", lease=1)
+    with Running(app, lease=1, renew=0.1) as running:
+        rescued = running.wait_for(events.RescuedJob).rescued
+        running.wait_for(events.Completed, job)
+    assert (rescued.key, rescued.worker) == (job.job.id, "the dead one")
+    row = running.row(job)
+    assert (row.attempt, row.rescues) == (2, 1)
+
+
+def test_a_worker_says_that_it_lives_and_is_forgotten_when_it_stops(app):
+    @app.job(kind="known", queue="mail")
+    async def handler() -> None: ...
+
+    with Running(app, queues={"mail": 3}, worker_id="me") as running:
+        handler.enqueue()
+        running.wait_for(events.Completed)
+        running.wait_for(events.WorkerStarted)
+        seen = []
+        ends = time.monotonic() + PATIENCE
+        while not seen and time.monotonic() < ends:
+            seen = list(app.store.workers())
+        (worker,) = seen
+        assert (worker.id, worker.queues, worker.kinds) == ("me", {"mail": 3}, ("known",))
+        assert app.store.list().jobs[0].attempted_by == "me"
+    assert list(app.store.workers()) == []

@@ -1,0 +1,288 @@
+"""Every way to stop: what was started ends or is given back, uncharged, and the process can go."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rowqueue import App, Context, NewJob, SchemaMissing, State
+from rowqueue.worker import Worker, events
+from tests.support.waiting import wait_until
+from tests.worker.harness import PATIENCE, Running, drain
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_handlers_may_finish_within_the_grace_time(app):
+    go = threading.Event()
+
+    @app.job(kind="s")
+    def slow() -> str:
+        go.wait(PATIENCE)
+        return "finished"
+
+    job = slow.enqueue()
+    running = Running(app)
+    with running:
+        running.wait_for(events.Started, job)
+        running.worker.stop()
+        running.wait_for(events.WorkerStopping)
+        waits = slow.enqueue()
+        go.set()
+        assert running.join() == 0
+    assert (running.row(job).state, running.row(job).result) == (State.COMPLETED, "finished")
+    assert running.row(waits).state is State.AVAILABLE
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_what_does_not_end_within_the_grace_time_is_given_back_uncharged(app, hard):
+    cleaned: list[str] = []
+
+    @app.job(kind="a")
+    async def endless(context: Context) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("async")
+
+    @app.job(kind="t")
+    def listens(context: Context) -> None:
+        while not context.cancelled:
+            time.sleep(0.005)
+        cleaned.append("thread")
+        raise RuntimeError("stopped in the middle")
+
+    jobs = [endless.enqueue(), listens.enqueue()]
+    with Running(app, grace=3600 if hard else 0.05) as running:
+        running.wait_for(events.Started, count=2)
+        running.worker.stop()
+        if hard:
+            running.worker.stop(hard=True)
+        assert running.join() == 0
+    assert sorted(cleaned) == ["async", "thread"]
+    for job in jobs:
+        row = running.row(job)
+        assert (row.state, row.attempt, row.failures, row.rescues, row.errors) == (
+            State.AVAILABLE,
+            0,
+            0,
+            0,
+            (),
+        )
+    assert len(running.said(events.Released)) == 2
+    assert list(app.store.workers()) == []
+
+
+def test_a_thread_that_hangs_does_not_keep_the_worker(app):
+    go = threading.Event()
+
+    @app.job(kind="h")
+    def hangs() -> None:
+        go.wait(PATIENCE)
+
+    job = hangs.enqueue()
+    with Running(app, grace=0) as running:
+        running.wait_for(events.Started, job)
+        running.worker.stop()
+        assert running.join() == 1
+    row = running.row(job)
+    assert (row.state, row.attempt) == (State.AVAILABLE, 0)
+    assert running.said(events.WorkerStopped)[0].left == 1
+    go.set()  # its late end changes nothing
+    for thread in threading.enumerate():
+        if thread.name.startswith("rowqueue-handler"):
+            thread.join(PATIENCE)
+    assert running.row(job).state is State.AVAILABLE
+
+
+def test_an_async_handler_that_refuses_to_be_cancelled_does_not_keep_the_worker(app, monkeypatch):
+    monkeypatch.setattr("rowqueue.worker.runtime.UNWIND", 0.1)
+    refuses = True
+
+    @app.job(kind="h")
+    async def stubborn() -> None:
+        while refuses:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                continue
+
+    job = stubborn.enqueue()
+    with Running(app, grace=0) as running:
+        running.wait_for(events.Started, job)
+        running.worker.stop()
+        assert running.join() == 1
+    assert (running.row(job).state, running.row(job).attempt) == (State.AVAILABLE, 0)
+    refuses = False
+
+
+def test_a_stop_before_the_start_is_kept(app):
+    @app.job(kind="s")
+    async def handler() -> None: ...
+
+    job = handler.enqueue()
+    worker = Worker(app)
+    worker.stop()
+    assert worker.run() == 0
+    row = app.store.get(job.job.id)
+    assert row is not None
+    assert row.state is State.AVAILABLE
+
+
+def test_a_handler_may_stop_its_own_worker(app):
+    @app.job(kind="s")
+    async def handler() -> None:
+        running.worker.stop()
+
+    job = handler.enqueue()
+    running = Running(app)
+    with running:
+        running.join()
+    assert running.row(job).state is State.COMPLETED
+
+
+def test_a_cancelled_run_async_gives_its_jobs_back(app):
+    @app.job(kind="s")
+    async def handler() -> None:
+        await asyncio.Event().wait()
+
+    job = handler.enqueue()
+
+    async def main() -> None:
+        worker = Worker(app)
+        started = asyncio.Event()
+        worker.on(lambda _: started.set(), events.Started)
+        task = asyncio.create_task(worker.run_async())
+        await asyncio.wait_for(started.wait(), PATIENCE)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    row = app.store.get(job.job.id)
+    assert row is not None
+    assert (row.state, row.attempt) == (State.AVAILABLE, 0)
+
+
+def test_missing_tables_are_said_at_the_start(database_url):
+    app = App(database_url)
+
+    @app.job(kind="s")
+    async def handler() -> None: ...
+
+    with pytest.raises(SchemaMissing, match="rowqueue init"):
+        Worker(app).run()
+    app.close()
+
+
+def test_a_worker_runs_once(app):
+    @app.job(kind="s")
+    async def handler() -> None: ...
+
+    running = drain(app)
+    with pytest.raises(Exception, match="was run already"):
+        running.worker.run()
+
+
+def test_nothing_is_left_after_many_starts_and_stops(app):
+    @app.job(kind="s")
+    def handler() -> None: ...
+
+    def start_and_stop() -> None:
+        handler.enqueue_many([()] * 3)
+        drain(app, concurrency=3)
+
+    start_and_stop()
+    files = len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0
+    for _ in range(10):
+        start_and_stop()
+    if sys.platform == "linux":
+        assert len(list(Path("/proc/self/fd").iterdir())) <= files
+    wait_until(
+        lambda: not [each for each in threading.enumerate() if each.name.startswith("rowqueue-")],
+        "the worker's threads to end",
+    )
+
+
+PROGRAM = """
+import asyncio, sys, threading, time
+import logging
+import rowqueue
+
+logging.basicConfig(level=logging.INFO)
+app = rowqueue.App(sys.argv[1])
+
+@app.job(kind="quick")
+async def quick(): ...
+
+@app.job(kind="endless")
+async def endless():
+    print("started", flush=True)
+    await asyncio.Event().wait()
+
+@app.job(kind="hangs")
+def hangs():
+    print("started", flush=True)
+    time.sleep(3600)
+
+@app.job(kind="soon")
+async def soon():
+    print("started", flush=True)
+    await asyncio.sleep(0.2)
+
+sys.exit(rowqueue.Worker(app, grace=float(sys.argv[2]), poll=0.05).run())
+"""
+
+
+def start_program(url: str, grace: float) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, url, str(grace)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "kind, signals, grace, state, code",
+    [
+        ("soon", 1, 30, State.COMPLETED, 0),
+        ("endless", 1, 0.1, State.AVAILABLE, 0),
+        ("endless", 2, 3600, State.AVAILABLE, 0),
+        ("hangs", 2, 3600, State.AVAILABLE, 1),
+    ],
+)
+def test_signals(sqlite_url, number, kind, signals, grace, state, code):
+    """A real process: once for a graceful stop, twice for a hard one; a thread that hangs keeps nobody."""
+    app = App(sqlite_url)
+    app.init()
+    job = app.store.enqueue(NewJob(kind=kind))
+    process = start_program(sqlite_url, grace)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(number)
+        if signals == 2:
+            assert process.stderr is not None
+            while "WorkerStopping" not in process.stderr.readline():  # two signals at once would be one
+                assert process.poll() is None
+            process.send_signal(number)
+        _, said = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == code, said
+    row = app.store.get(job.job.id)
+    assert row is not None
+    assert (row.state, row.failures, row.rescues) == (state, 0, 0)
+    assert list(app.store.workers()) == []
+    app.close()
