@@ -6,6 +6,7 @@ import importlib
 
 import click
 
+from rowqueue import __version__
 from rowqueue.cli.target import TargetOptions, target_options
 
 COMMANDS = ("demo", "init", "schema", "stats", "work")
@@ -29,7 +30,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="rowqueue")
+@click.version_option(__version__)
 @target_options
 @click.pass_context
 def cli(context: click.Context, target: TargetOptions) -> None:

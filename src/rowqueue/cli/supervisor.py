@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 
@@ -33,7 +34,8 @@ class Supervisor:
             try:
                 for _ in range(self._count):
                     self._start()
-                return max(self._wait(child) for child in self._children)
+                with ThreadPoolExecutor(self._count) as waiting:  # so that each end is told when it happens
+                    return max(waiting.map(self._wait, self._children))
             finally:
                 self._end()
 
@@ -48,7 +50,7 @@ class Supervisor:
         code = child.wait()
         if code < 0:
             name = signal.Signals(-code).name
-            print(f"worker process {child.pid} was ended by {name}", file=sys.stderr)
+            print(f"worker process {child.pid} was ended by {name}", file=sys.stderr, flush=True)
             return 128 - code
         return code
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -79,17 +79,20 @@ def problems(demo: Demo) -> list[str]:
     Run it when nothing is worked any more.
     """
     with reading(demo.engine).connect() as connection:
-        found = Counter[str]()
-        examples: dict[str, list[str]] = {}
-        for row in connection.execute(_standing(demo)):
-            if (breach := _breach(row)) is not None:
-                found[breach] += 1
-                examples.setdefault(breach, []).append(row.name)
-        lines = [
-            f"{breach}: {count} ({', '.join(examples[breach][:_EXAMPLES])}{', …' if count > _EXAMPLES else ''})"
-            for breach, count in sorted(found.items())
-        ]
-        return lines + _strays(demo, connection)
+        return breaches(demo, connection)
+
+
+def breaches(demo: Demo, connection: Connection) -> list[str]:
+    """``problems``, as one connection sees it."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in connection.execute(_standing(demo)):
+        if (breach := _breach(row)) is not None:
+            found[breach].append(row.name)
+    lines = []
+    for breach, names in sorted(found.items()):
+        more = ", …" if len(names) > _EXAMPLES else ""
+        lines.append(f"{breach}: {len(names)} ({', '.join(names[:_EXAMPLES])}{more})")
+    return lines + _strays(demo, connection)
 
 
 def _standing(demo: Demo) -> sa.Select[tuple[str, str | None, str | None, int | None, int, int]]:
