@@ -29,6 +29,7 @@ from rowqueue.operations.base import Operation
 from rowqueue.operations.refresh import Refreshed
 from rowqueue.store import plans
 from rowqueue.store.base import StoreBase
+from rowqueue.store.check import check
 from rowqueue.store.doctor import doctor
 
 T = TypeVar("T")
@@ -143,6 +144,10 @@ class AsyncManagement(StoreBase, ABC):
     async def doctor(self) -> Sequence[Finding]:
         """What is installed, compared with what this version needs."""
         return await asyncio.to_thread(doctor, self.database, self._statements)
+
+    async def check(self) -> Sequence[Finding]:
+        """On a table of yours: what is mapped, what is missing, the claim's plan, and the index it lacks."""
+        return await asyncio.to_thread(check, self.database, self._statements)
 
     # reading
 

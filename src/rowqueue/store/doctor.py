@@ -44,10 +44,21 @@ def inspector(database: Database) -> Iterator[sa.Inspector]:
     Raises:
         DatabaseUnavailable: it cannot be reached.
     """
+    with connect(database) as connection:
+        yield sa.inspect(connection)
+
+
+@contextmanager
+def connect(database: Database) -> Iterator[sa.Connection]:
+    """A SQLAlchemy connection, for what is done rarely.
+
+    Raises:
+        DatabaseUnavailable: it cannot be reached.
+    """
     engine = database.engine or sa.create_engine(database.url, poolclass=NullPool)
     try:
         with engine.connect() as connection:
-            yield sa.inspect(connection)
+            yield connection
     except exc.OperationalError as error:
         raise DatabaseUnavailable(f"the database cannot be reached ({type(error.orig).__name__})") from None
 

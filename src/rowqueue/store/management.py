@@ -28,6 +28,7 @@ from rowqueue.operations.base import Operation
 from rowqueue.operations.refresh import Refreshed
 from rowqueue.store import plans
 from rowqueue.store.base import StoreBase
+from rowqueue.store.check import check
 from rowqueue.store.doctor import doctor
 
 T = TypeVar("T")
@@ -142,6 +143,10 @@ class Management(StoreBase, ABC):
     def doctor(self) -> Sequence[Finding]:
         """What is installed, compared with what this version needs."""
         return doctor(self.database, self._statements)
+
+    def check(self) -> Sequence[Finding]:
+        """On a table of yours: what is mapped, what is missing, the claim's plan, and the index it lacks."""
+        return check(self.database, self._statements)
 
     # reading
 

@@ -12,7 +12,17 @@ from rowqueue.sql.compiled import Call, Statement
 from rowqueue.sql.dialects import Dialect
 from rowqueue.sql.layout import Layout, default_layout
 from rowqueue.sql.migrations import create, ddl
-from rowqueue.sql.statements import backfill, claim, enqueue, finish, operate, reading, refresh, sidecar, upkeep
+from rowqueue.sql.statements import (
+    backfill,
+    claim,
+    enqueue,
+    finish,
+    operate,
+    reading,
+    refresh,
+    sidecar,
+    upkeep,
+)
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.tables import Tables
 
@@ -113,7 +123,7 @@ class Statements:
         self.layout = layout or default_layout(tables.job)
         self.parts = Parts(self.layout, tables, dialect)
         self.dialect = dialect
-        self._driver = driver
+        self.driver = driver
         self._compiled: dict[str, Statement] = {}
 
     def __getitem__(self, name: str) -> Statement:
@@ -125,7 +135,7 @@ class Statements:
 
     def compile(self, name: str, clause: Any) -> Statement:
         """Compile a statement of the caller's own, which is not kept."""
-        return Statement(name, clause, self._driver)
+        return Statement(name, clause, self.driver)
 
     def pack_keys(self, keys: Sequence[Any]) -> dict[str, Any]:
         """The parameter ``keys``: a list, or rows where a key has several columns."""
@@ -163,16 +173,16 @@ class Statements:
         """A statement without parameters and without an answer, such as a savepoint."""
         found = self._compiled.get(sql)
         if found is None:
-            found = self._compiled[sql] = Statement(sql, sa.text(sql.replace(":", "\\:")), self._driver)
+            found = self._compiled[sql] = Statement(sql, sa.text(sql.replace(":", "\\:")), self.driver)
         return found
 
     def ddl(self, since: int) -> list[Statement]:
         """What brings the tables from a version to the current one."""
-        return [self.plain(text) for text in ddl(self.parts.tables, self._driver, since=since)]
+        return [self.plain(text) for text in ddl(self.parts.tables, self.driver, since=since)]
 
     def create(self, table: sa.Table) -> list[Statement]:
         """What creates one table."""
-        return [self.plain(text) for text in create(table, self._driver)]
+        return [self.plain(text) for text in create(table, self.driver)]
 
     def try_lock(self) -> Call | None:
         """What lets one process at a time refresh, answering whether it is this one; None: it always is."""
