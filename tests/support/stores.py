@@ -103,7 +103,7 @@ def fast_directory(fallback: Path) -> Path:
 
 def truncate(url: str) -> None:
     """Empty the default tables on PostgreSQL, and number rows from 1 again."""
+    found = "SELECT quote_ident(tablename) FROM pg_tables WHERE tablename ~ '^rowqueue_' AND tablename !~ '_version$'"
     with psycopg.connect(plain_url(url), autocommit=True, options="-c lock_timeout=10s") as connection:
-        connection.execute(
-            "TRUNCATE rowqueue_job, rowqueue_log, rowqueue_queue, rowqueue_worker, rowqueue_kind RESTART IDENTITY"
-        )
+        tables = ", ".join(row[0] for row in connection.execute(found))
+        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")  # type: ignore[call-overload]

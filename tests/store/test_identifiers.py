@@ -1,0 +1,102 @@
+"""Prefixes and schemas of every kind are refused, or quoted and work; a canary beside them survives (#29)."""
+
+import contextlib
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from rowqueue.core.errors import ConfigurationError
+from rowqueue.core.values import NewJob
+from rowqueue.store.store import Store
+from tests.support.stores import Raw, raw
+
+PIECES = ['"', "'", "`", ";", "--", "%", "%s", "%%", "%(a)s", ":a", ".", " ", "\n", "\\", "$1", "?", "{}", "ü", "漢", "A", "a", "_", "1", "job", "select", "pg_", "\0"]
+WORDS = st.lists(st.sampled_from(PIECES), max_size=6).map("".join) | st.text(max_size=70)
+CANARY = "canary; drop"
+FEW = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture
+def canary(database_url):
+    with raw(database_url, f'"{CANARY}"') as rows:
+        rows.execute(f'CREATE TABLE "{CANARY}" (id integer)')
+        rows.execute(f'INSERT INTO "{CANARY}" VALUES (1)')
+        yield rows
+        assert rows.count() == 1
+
+
+def works(store: Store) -> None:
+    """The statements that name tables: one of each shape."""
+    store.init()
+    store.init()
+    store.enqueue_many([NewJob(kind="k", unique_key="u"), NewJob(kind="k", unique_key="u"), NewJob(kind="k")])
+    claims = store.claim(5)
+    assert len(claims) == 2
+    assert all(store.extend(claims))
+    store.add_log(claims[0], "x")
+    assert all(store.complete_many(claims))
+    assert store.retry(claims[0].key)
+    assert store.delete(claims[1].key)
+    assert store.stats().total("available") == 1
+    assert all(finding.ok for finding in store.doctor())
+
+
+def drop(rows: Raw, prefix: str, schema: str = "") -> None:
+    where = schema and '"' + schema.replace('"', '""').replace("%", "%") + '".'
+    for table in ("job", "log", "queue", "worker", "kind", "version"):
+        rows.execute(f"DROP TABLE {where}{prefix}{table}")
+
+
+@FEW
+@given(prefix=WORDS)
+@example(prefix="select_")
+@example(prefix="a" * 40)
+@example(prefix="_")
+@example(prefix='x"; DROP TABLE "canary; drop"; --')
+def test_prefixes(canary, database_url, prefix):
+    try:
+        store = Store(database_url, prefix=prefix)
+    except ConfigurationError as refused:
+        assert "table prefix" in str(refused)
+        return
+    with contextlib.closing(store):
+        works(store)
+        drop(canary, prefix)
+
+
+@FEW
+@given(schema=WORDS)
+@example(schema="select")
+@example(schema='a"b')
+@example(schema="a%b%%c")
+@example(schema=":a :b")
+@example(schema="ü" * 40)
+@example(schema="x" * 63)
+@example(schema="x" * 64)
+@example(schema="pg_mine")
+@example(schema="Jobs")
+@example(schema='x"; DROP TABLE "canary; drop"; --')
+def test_schemas(postgres_database, schema):
+    with raw(postgres_database, f'"{CANARY}"') as rows:
+        rows.execute(f'CREATE TABLE IF NOT EXISTS "{CANARY}" (id integer)')
+        try:
+            store = Store(postgres_database, schema=schema)
+        except ConfigurationError as refused:
+            assert "schema" in str(refused)
+            return
+        with contextlib.closing(store):
+            works(store)
+        rows.rows(f'SELECT * FROM "{CANARY}"')
+        names = rows.rows(
+            "SELECT nspname AS name FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+        )
+        assert {row["name"] for row in names} == {"public", schema}
+        if schema != "public":
+            rows.execute(f'DROP SCHEMA "{schema.replace(chr(34), chr(34) * 2)}" CASCADE')
+        else:
+            drop(rows, "rowqueue_")
