@@ -5,9 +5,9 @@ Everything public is in ``__all__``; what a submodule holds beside it may change
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rowqueue.app import App, Context
 from rowqueue.core.control import Cancel, Discard, Retry, Skip, Snooze
 from rowqueue.core.errors import (
     ConfigurationError,
@@ -32,10 +32,12 @@ from rowqueue.core.errors import (
 from rowqueue.core.policies import RetryPolicy
 from rowqueue.core.states import State
 from rowqueue.core.values import Claim, Enqueued, Job, NewJob, Outcome
-from rowqueue.store import AsyncStore, Store
 
 if TYPE_CHECKING:
-    from rowqueue.worker import Worker as Worker
+    from rowqueue.app import App, Context
+    from rowqueue.sql.mapping import Column, JobTable
+    from rowqueue.store import AsyncStore, Store
+    from rowqueue.worker import Worker
 
 __version__ = "0.1.0"
 
@@ -44,6 +46,7 @@ __all__ = [
     "AsyncStore",
     "Cancel",
     "Claim",
+    "Column",
     "ConfigurationError",
     "Context",
     "DatabaseBusy",
@@ -53,6 +56,7 @@ __all__ = [
     "FeatureMissing",
     "InvalidArguments",
     "Job",
+    "JobTable",
     "LeaseLost",
     "NewJob",
     "NotDone",
@@ -79,10 +83,24 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Only who runs a worker pays for importing the runtime.
-    if name == "Worker":
-        from rowqueue.worker import Worker
+# These bring SQLAlchemy (0.25 s), which `rowqueue --help`, and code that only catches our errors, need not wait for.
+_LAZY = {
+    "App": "rowqueue.app",
+    "AsyncStore": "rowqueue.store",
+    "Column": "rowqueue.sql.mapping",
+    "Context": "rowqueue.app",
+    "JobTable": "rowqueue.sql.mapping",
+    "Store": "rowqueue.store",
+    "Worker": "rowqueue.worker",
+}
 
-        return Worker
-    raise AttributeError(f"module 'rowqueue' has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'rowqueue' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -151,6 +151,15 @@ def test_signatures_that_cannot_be_stored():
         of(absent)
 
 
+class Decorated:
+    """A decorator that is an object, as some libraries' are."""
+
+    def __init__(self, function: Any):
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any): ...
+
+
 def test_wrapped_partial_and_callable_objects_keep_their_annotations():
     @functools.wraps(simple)
     def wrapper(*args: Any, **kwargs: Any): ...
@@ -158,7 +167,13 @@ def test_wrapped_partial_and_callable_objects_keep_their_annotations():
     class Sender:
         def __call__(self, user: int, locale: str = "en"): ...
 
-    for function in (wrapper, functools.partial(simple, locale="de"), Sender(), functools.lru_cache(simple)):
+    for function in (
+        wrapper,
+        functools.partial(simple, locale="de"),
+        Sender(),
+        functools.lru_cache(simple),
+        Decorated(simple),
+    ):
         schema = of(function)
         assert schema.encode((), {"user": 7}) == {"user": 7}
         with pytest.raises(InvalidArguments, match=r"argument 'user' of mail\.send"):

@@ -133,7 +133,9 @@ async def test_complete_in_is_awaited_on_an_async_connection(postgres_database):
     control = ContextControl(claim, app.stores)
     async with await psycopg.AsyncConnection.connect(postgres_database) as connection:
         await control.context.complete_in(connection, [1])
-    assert app.store.get(claim.key).result == [1]
+    job = app.store.get(claim.key)
+    assert job is not None
+    assert job.result == [1]
     async with await psycopg.AsyncConnection.connect(postgres_database) as connection:
         with pytest.raises(LeaseLost):
             await control.context.complete_in(connection)

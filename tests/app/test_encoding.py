@@ -15,14 +15,12 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
-import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rowqueue import ConfigurationError, Context, InvalidArguments
-from rowqueue.app.arguments import Signature
-from rowqueue.core import payload
+from rowqueue import ConfigurationError, InvalidArguments
+from tests.app.round_trip import shape, signature, stored
 
 
 class Colour(Enum):
@@ -71,60 +69,11 @@ class Settings(TypedDict):
     name: NotRequired[str]
 
 
-class Model(pydantic.BaseModel):
-    id: int
-    when: datetime
-    alias: str = pydantic.Field(default="", alias="aliasName")
-
-
-class StrictModel(pydantic.BaseModel, strict=True):
-    day: date
-
-
-class Secretive(pydantic.BaseModel):
-    password: pydantic.SecretStr
-
-
 UserId = NewType("UserId", int)
 
 
-def signature(annotation: Any) -> Signature:
-    def function(value): ...
-
-    function.__annotations__["value"] = annotation
-    return Signature("job", function, Context)
-
-
-def stored(annotation: Any, value: Any) -> Any:
-    """The value in the handler, after the way through the database's text."""
-    schema = signature(annotation)
-    text = payload.encode(schema.encode((value,), {}), "the arguments")
-    _, kwargs = schema.decode(payload.decode(text))
-    return kwargs["value"]
-
-
-def shape(value: Any) -> Any:
-    """A value as text and types, for a comparison that owes nothing to `==` or to the code under test."""
-    name = type(value).__name__
-    if isinstance(value, datetime | time):
-        return name, value.replace(tzinfo=None).isoformat(), str(value.utcoffset())
-    if isinstance(value, dict):
-        return name, [(shape(key), shape(item)) for key, item in value.items()]
-    if isinstance(value, set | frozenset):
-        return name, sorted(map(repr, map(shape, value)))
-    if isinstance(value, list | tuple):
-        return name, [shape(item) for item in value]
-    if isinstance(value, Point | Opaque):
-        return name, shape(vars(value))
-    if isinstance(value, msgspec.Struct):
-        return name, [shape(getattr(value, one)) for one in value.__struct_fields__]
-    if isinstance(value, pydantic.BaseModel):
-        return name, shape(dict(value))  # a datetime of pydantic's has another class for UTC
-    return name, repr(value)
-
-
 text = st.text(st.characters(exclude_categories=["Cs"]))
-zones = (
+zones: Any = (
     st.none() | st.just(UTC) | st.just(ZoneInfo("Europe/Berlin")) | st.just(timezone(timedelta(hours=5.5)))
 )
 scalars: dict[Any, st.SearchStrategy[Any]] = {
@@ -151,8 +100,6 @@ scalars: dict[Any, st.SearchStrategy[Any]] = {
     ),
     Pair: st.builds(Pair, st.integers(), text),
     Settings: st.fixed_dictionaries({"depth": st.integers()}, optional={"name": text}),
-    Model: st.builds(Model, id=st.integers(), when=st.datetimes(timezones=st.just(UTC)), aliasName=text),
-    StrictModel: st.builds(StrictModel, day=st.dates()),
 }
 hashable = (int, str, bytes, date, UUID, Colour)
 
@@ -246,7 +193,7 @@ def test_plain_data_needs_no_annotation(value):
         (list[str], ["lone \ud800"]),
         (Any, b"bytes"),
         (Any, {"a": [b"bytes"]}),
-        (Any, datetime.now(UTC)),
+        (Any, datetime(2026, 1, 1, tzinfo=UTC)),
         (Any, (1, 2)),
         (Any, {1: "a"}),
         (Any, {1, 2}),
@@ -257,7 +204,7 @@ def test_plain_data_needs_no_annotation(value):
         (dict[Any, Any], {1: 2}),
         (Point, Labelled(1.0, 2, "lost")),
         (Point, {"x": 1.0}),
-        (Item, Item(name=7)),
+        (Item, msgspec.structs.replace(Item("a"), name=7)),
         (Colour, "red"),
         (Literal["a"], "b"),
         (Annotated[int, msgspec.Meta(gt=5)], 5),
@@ -265,11 +212,6 @@ def test_plain_data_needs_no_annotation(value):
         (datetime, "2020-01-01T00:00:00Z"),
         (UserId, "7"),
         (int | None, "7"),
-        (Model, {"id": 7, "when": "2020-01-01"}),
-        (Model, Model.model_construct(id="x", when=None)),
-        (Secretive, Secretive(password="hidden")),
-        (Annotated[int, pydantic.Field(gt=5)], 5),
-        (list[Model], [7]),
     ],
     ids=repr,
 )
@@ -297,10 +239,6 @@ class Loud:
         (Any, Loud()),
         (int, Loud()),
         (Any, {"secret": Loud()}),
-        (Model, {"secret": "secret"}),
-        (Annotated[str, pydantic.Field(pattern="^a")], "secret"),
-        (dict[str, Model], {"secret": "secret"}),
-        (Annotated[str, pydantic.AfterValidator(int)], "secret"),
     ],
     ids=str,
 )

@@ -26,7 +26,7 @@ print(*app.jobs)
 
 
 @pytest.fixture
-def app():
+def app() -> App:
     return App("sqlite:///never-opened.db")
 
 
@@ -122,7 +122,7 @@ def test_an_interactive_session_needs_a_kind(tmp_path):
     assert "send was defined interactively, no worker could import it: give kind='...'" in done.stderr
 
 
-def test_what_a_job_says_of_itself(app):
+def test_what_a_job_says_of_itself(app: App):
     @app.job(kind="sync", retry=rowqueue.RetryPolicy.constant(1))
     def sync(context: rowqueue.Context, user: int) -> str:
         """Send it."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections.abc
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from types import NoneType, UnionType
 from typing import Any, NoReturn, TypeAlias, Union, get_args, get_origin
 
@@ -96,10 +98,8 @@ def _by_msgspec(annotation: Any) -> Codec:
 
 
 def _by_pydantic(annotation: Any) -> Codec:
-    import pydantic  # loaded already: the annotation comes from it
-    import pydantic_core
-
-    adapter: Any = pydantic.TypeAdapter(annotation)
+    pydantic: Any = import_module("pydantic")  # loaded already, because the annotation comes from it
+    adapter = pydantic.TypeAdapter(annotation)
 
     def encode(value: Any) -> Json:
         try:
@@ -116,7 +116,7 @@ def _by_pydantic(annotation: Any) -> Codec:
     def decode(stored: Json) -> Any:
         # By way of JSON text, because there a strict model takes a date from text.
         try:
-            return adapter.validate_json(pydantic_core.to_json(stored))
+            return adapter.validate_json(json.dumps(stored))
         except pydantic.ValidationError as error:
             faults = sorted({fault["type"] for fault in error.errors(include_url=False, include_input=False)})
             raise Misfit(f"does not fit its pydantic annotation ({', '.join(faults)})") from None

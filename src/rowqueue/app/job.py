@@ -37,6 +37,9 @@ class JobFunction(Generic[P, R_co]):
         >>> send_welcome.options(delay=60).enqueue(7)  # doctest: +SKIP
     """
 
+    __name__: str
+    __qualname__: str
+
     def __init__(self, stores: Stores, definition: Definition, options: Options) -> None:
         update_wrapper(self, definition.function, updated=())
         self.__signature__ = definition.signature.public
