@@ -124,7 +124,10 @@ class Parts:
 
     def with_error_given(self, fragment: ColumnElement[Any]) -> ColumnElement[Any]:
         """The same; unchanged where the fragment is NULL."""
-        return sa.case((fragment.is_(None), self.c.errors), else_=self.with_error(fragment))
+        field = self.layout.fields.get("errors")
+        own = field is not None and field.codec.append is not None
+        old = self.layout.base.c[field.name] if field is not None and own else self.c.errors
+        return sa.case((fragment.is_(None), old), else_=self.with_error(fragment))
 
     def cancel_asked(self) -> ColumnElement[bool]:
         """Somebody asked for this running job to be cancelled."""
