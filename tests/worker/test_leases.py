@@ -94,10 +94,12 @@ def test_a_handler_that_does_not_listen_has_its_stale_write_refused(app, databas
     job = handler.enqueue()
     with Running(app, lease=30) as running:  # the first renewal is 10 s away: only the fence stands there
         running.wait_for(events.Started, job)
+        app.store.pause("default")  # a new claim by the same worker would tell it, too
         steal(app, database_url, job)
         go.set()
         assert running.wait_for(events.Refused, job).reason == "lost"
         assert running.said(events.LeaseLost) == []
+        app.store.resume("default")
         again.set()
         running.wait_for(events.Completed, job)
     assert running.row(job).result == "attempt 2"

@@ -37,8 +37,8 @@ class Slots:
         if left <= 0:
             return {}
         queues = [queue for queue in self._order if self._free[queue] > 0][:left]
-        share = left // len(queues) if queues else 0
-        return {queue: min(self._free[queue], share) for queue in queues}
+        share, rest = divmod(left, len(queues) or 1)
+        return {queue: min(self._free[queue], share + (n < rest)) for n, queue in enumerate(queues)}
 
     def rotate(self, asked: int) -> None:
         """So many queues were asked: begin with the ones after them."""
