@@ -59,7 +59,7 @@ def test_it_survives_its_kill_and_does_nothing_twice(tmp_path: Path, sources: So
     assert re.search(
         r"^package\d\.module\d+\.Thing\d+\.turn_lamp +function +package\d/module\d+\.py:6 +Turn the lamp",
         found,
-        re.M,
+        re.MULTILINE,
     )
     nothing = rowqueue("demo", "--find", "hippopotamus", "--database", database_url, cwd=tmp_path)
     assert (nothing.returncode, nothing.stdout) == (0, "nothing in the index has all of: hippopotamus\n")

@@ -31,13 +31,13 @@ class Table:
 
 def show(table: Table, *, out: TextIO | None = None) -> None:
     """Print a table: with rich on a terminal where it is installed, as aligned text otherwise."""
-    out = out or sys.stdout
+    to = out or sys.stdout
     if not table.rows:
-        print(table.empty, file=out)
-    elif has_rich(out):
-        _show_rich(table, out)
+        print(table.empty, file=to)
+    elif has_rich(to):
+        _show_rich(table, to)
     else:
-        print(plain(table), file=out)
+        print(plain(table), file=to)
 
 
 def show_json(data: Any, *, out: TextIO | None = None) -> None:

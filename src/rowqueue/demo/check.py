@@ -25,7 +25,7 @@ class Tally:
         symbols: how many modules, classes and functions are in the index.
         rescued: how often a job was taken from a worker that was gone.
         retried: how often a failed attempt was run again.
-        refused: completions of workers that had lost their lease.
+        refused: writes of workers that had lost their lease.
     """
 
     items: int
@@ -60,7 +60,7 @@ def tally(demo: Demo) -> Tally:
         rescued, failures, final = connection.execute(sums.select_from(joined)).one()
         symbols = _count(connection, demo.tables.symbol)
         refused = _count(connection, demo.tables.refused)
-    by_state: dict[str, int] = dict(states)  # type: ignore[arg-type]
+    by_state: dict[str, int] = dict(states)
     return Tally(sum(by_state.values()), by_state, symbols, int(rescued), int(failures - final), refused)
 
 
@@ -95,7 +95,7 @@ def breaches(demo: Demo, connection: Connection) -> list[str]:
     return lines + _strays(demo, connection)
 
 
-def _standing(demo: Demo) -> sa.Select[tuple[str, str | None, str | None, int | None, int, int]]:
+def _standing(demo: Demo) -> sa.Select[str, int | None, str | None, int | None, int, int]:
     """Each item with its job's state, what its completion said, and what is in the index."""
     item, symbol, job = demo.tables.item, demo.tables.symbol, demo.app.store.jobs
     counted = (
@@ -119,7 +119,7 @@ def _standing(demo: Demo) -> sa.Select[tuple[str, str | None, str | None, int | 
     ).select_from(joined)
 
 
-def _breach(row: sa.Row[tuple[str, str | None, str | None, int | None, int, int]]) -> str | None:
+def _breach(row: sa.Row[str, int | None, str | None, int | None, int, int]) -> str | None:
     _name, job, state, said, indexed, modules = row
     if job is None:
         return "items without a job"

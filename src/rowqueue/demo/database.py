@@ -6,7 +6,9 @@ import sqlite3
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.exc import DBAPIError
 
 from rowqueue.store.database import Database
 from rowqueue.store.drivers.sqlalchemy import translate
@@ -26,9 +28,9 @@ def open_engine(database: Database, *, size: int = 1) -> Engine:
         engine = sa.create_engine(database.url, pool_size=size, max_overflow=1)
     else:
         engine = sa.create_engine(database.url, pool_size=1, max_overflow=0)
-        sa.event.listen(engine, "connect", _prepare)
-        sa.event.listen(engine, "begin", _begin)
-    sa.event.listen(engine, "handle_error", _typed)
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
+    event.listen(engine, "handle_error", _typed)
     return engine
 
 
@@ -49,5 +51,5 @@ def _begin(connection: Connection) -> None:
 
 def _typed(context: ExceptionContext) -> None:
     error = context.sqlalchemy_exception
-    if isinstance(error, sa.exc.DBAPIError):
+    if isinstance(error, DBAPIError):
         raise translate(error) from None

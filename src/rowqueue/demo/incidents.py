@@ -11,6 +11,9 @@ from rowqueue.demo.crew import Crew, Worker
 from rowqueue.demo.database import reading
 from rowqueue.demo.jobs import LEASE, Demo
 
+_FEWEST_JOBS = 20
+"""With fewer there is no middle in which something could go wrong."""
+
 _MOST_SECONDS_FROZEN = 4 * LEASE
 
 
@@ -42,6 +45,8 @@ class Incidents:
             done: how many jobs are done.
             now: ``time.monotonic()``.
         """
+        if self._total < _FEWEST_JOBS:
+            return
         if self._frozen is not None:
             self._thaw_when_robbed(now)
         elif not self._had_frozen and len(self._crew.workers) > 1 and 4 * done >= self._total:

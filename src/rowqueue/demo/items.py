@@ -102,7 +102,7 @@ def enqueue_missing(demo: Demo) -> int:
         made += len(chunk)
 
 
-def _without_job(demo: Demo, connection: Connection) -> Sequence[sa.Row[tuple[int, str, str]]]:
+def _without_job(demo: Demo, connection: Connection) -> Sequence[sa.Row[int, str, str]]:
     """Items whose job was never made, or was pruned before it had indexed them."""
     item, job = demo.tables.item, demo.app.store.jobs
     gone = sa.and_(item.c.symbols.is_(None), ~sa.exists().where(job.c.id == item.c.search_job))

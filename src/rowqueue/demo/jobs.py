@@ -11,7 +11,6 @@ from sqlalchemy.engine import Connection, Engine
 from rowqueue.app import App, Context
 from rowqueue.app.job import JobFunction
 from rowqueue.core.control import Skip
-from rowqueue.core.errors import LeaseLost
 from rowqueue.core.policies import RetryPolicy
 from rowqueue.demo.database import open_engine
 from rowqueue.demo.parse import Symbol, parse_file
@@ -55,16 +54,9 @@ def open_demo(url: str, *, prefix: str = "rowqueue_", schema: str | None = None)
                 symbols = parse_file(path, name)
         except FileNotFoundError:
             raise Skip("the file is gone") from None
-        try:
-            with engine.begin() as connection:
-                write_symbols(connection, own, item, symbols)
-                context.complete_in(connection)
-        except LeaseLost:
-            # Somebody else has the job by now, and everything above was rolled back. Remembered for the report.
-            with engine.begin() as connection:
-                lost = {"job_id": context.job.id, "lease": context.job.lease}
-                connection.execute(own.refused.insert(), lost)
-            raise
+        with engine.begin() as connection:
+            write_symbols(connection, own, item, symbols)
+            context.complete_in(connection)
 
     return Demo(app, engine, own, index_file)
 

@@ -24,7 +24,7 @@ class Tables:
             ``symbols`` is written with its completion: how many symbols the file has.
         symbol: modules, classes and functions. Nothing here forbids a second copy of a file's
             symbols: that there is none is the work of the fence, and ``check`` looks.
-        refused: completions that were refused because the worker had lost its lease.
+        refused: writes that were refused because the worker had lost its lease.
     """
 
     metadata: sa.MetaData

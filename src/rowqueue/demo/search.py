@@ -43,10 +43,10 @@ def find(demo: Demo, words: str, *, limit: int = 10) -> list[Hit]:
     return [Hit(name, kind, f"{file}:{line}", _first_line(text)) for name, kind, file, line, text in rows]
 
 
-Rows = list[tuple[str, str, str, int, str]]
+Rows = list[sa.Row[str, str, str, int, str]]
 
 
-def _columns(demo: Demo) -> sa.Select[tuple[str, str, str, int, str]]:
+def _columns(demo: Demo) -> sa.Select[str, str, str, int, str]:
     item, symbol = demo.tables.item, demo.tables.symbol
     columns = (symbol.c.name, symbol.c.kind, item.c.name, symbol.c.line, symbol.c.docstring)
     return sa.select(*columns).join(item, item.c.id == symbol.c.item_id)
@@ -62,7 +62,7 @@ def _search_sqlite(demo: Demo, connection: Connection, terms: list[str], limit: 
     query = query.order_by(symbol.c.id.in_(own).desc(), rank, symbol.c.id).limit(limit)
     wanted = " ".join(f'"{term}"' for term in terms)
     rows = connection.execute(query, {"wanted": wanted, "own": f"own : ({wanted})"})
-    return [tuple(row) for row in rows]
+    return list(rows)
 
 
 def _search_postgresql(demo: Demo, connection: Connection, terms: list[str], limit: int) -> Rows:
@@ -72,7 +72,7 @@ def _search_postgresql(demo: Demo, connection: Connection, terms: list[str], lim
     rank = sa.func.ts_rank(symbol.c.text, wanted, 1)  # 1: long texts do not win by their length
     query = _columns(demo).where(symbol.c.text.op("@@")(wanted))
     rows = connection.execute(query.order_by(own.desc(), rank.desc(), symbol.c.id).limit(limit))
-    return [tuple(row) for row in rows]
+    return list(rows)
 
 
 def _tsquery(text: str) -> sa.ColumnElement[Any]:

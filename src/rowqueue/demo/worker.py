@@ -7,11 +7,14 @@ import logging
 import os
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 from rowqueue.cli.lifeline import on_parent_death
 from rowqueue.cli.target import DATABASE_VARIABLE
-from rowqueue.demo.jobs import CONCURRENCY, LEASE, QUEUE, open_demo
+from rowqueue.core.values import Job
+from rowqueue.demo.jobs import CONCURRENCY, LEASE, QUEUE, Demo, open_demo
 from rowqueue.worker import Worker
+from rowqueue.worker.events import Refused
 
 
 def main(prefix: str, schema: str, name: str) -> None:
@@ -22,10 +25,16 @@ def main(prefix: str, schema: str, name: str) -> None:
     demo = open_demo(os.environ[DATABASE_VARIABLE], prefix=prefix, schema=schema or None)
     worker = Worker(demo.app, queues={QUEUE: CONCURRENCY}, lease=LEASE, poll=0.2, worker_id=name)
     on_parent_death(worker.stop)
-    try:
+    with ThreadPoolExecutor(1) as recorder:  # the worker's loop does not wait for it
+        worker.on(lambda event: recorder.submit(record_refusal, demo, event.job), Refused)
         worker.run()
-    finally:
-        demo.close()
+    demo.close()
+
+
+def record_refusal(demo: Demo, job: Job) -> None:
+    """Remember for the report that a write was refused, because another worker has the job by now."""
+    with demo.engine.begin() as connection:
+        connection.execute(demo.tables.refused.insert(), {"job_id": job.id, "lease": job.lease})
 
 
 if __name__ == "__main__":
