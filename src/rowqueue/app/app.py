@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
+from rowqueue.app.backfill import Args, Backfill
 from rowqueue.app.context import Context
 from rowqueue.app.decorator import Decorator, TakesAnything
 from rowqueue.app.definition import define
@@ -12,6 +14,7 @@ from rowqueue.app.job import JobFunction
 from rowqueue.app.options import Options
 from rowqueue.app.registry import Registry
 from rowqueue.app.stores import Stores
+from rowqueue.core import names
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.payload import PAYLOAD_LIMIT
 from rowqueue.core.policies import RetryPolicy
@@ -85,6 +88,7 @@ class App:
         source = Database(database, synchronous=synchronous, prepared=prepared)
         self.registry = Registry()
         self.stores = Stores(source, settings, pool_size)
+        self._backfills: dict[str, Backfill] = {}
 
     def __repr__(self) -> str:
         url = self.stores.database.url.render_as_string(hide_password=True)
@@ -196,3 +200,40 @@ class App:
             return job
 
         return decorate if function is None else decorate(function)
+
+    @property
+    def backfills(self) -> Mapping[str, Backfill]:
+        """The backfills by name, read-only."""
+        return MappingProxyType(self._backfills)
+
+    def backfill(
+        self,
+        name: str,
+        job: JobFunction[..., Any],
+        select: Any,
+        *,
+        destination: str | None = None,
+        args: Args | None = None,
+        key: str | None = None,
+    ) -> Backfill:
+        """Register a backfill under a name, for ``rowqueue backfill NAME``; nothing is made before it is run.
+
+        Args:
+            name: what to call it.
+            job: what each row is to have once.
+            select: where the rows come from, a SQLAlchemy Select on the app's database.
+            destination: what the jobs are for; None is the name.
+            args: from a row to the job's arguments; None passes the row's columns in order.
+            key: the name of the column that tells rows apart; None is the first.
+
+        Raises:
+            ConfigurationError: the name is taken, or the select cannot be used.
+
+        Example:
+            >>> app.backfill("search", index_page, select(items.c.id)).run()  # doctest: +SKIP
+        """
+        if names.text(name, "the backfill's name") in self._backfills:
+            raise ConfigurationError(f"there is a backfill {name!r} already: give this one another name")
+        made = Backfill.of(self.stores, job, select, destination or name, args, key)
+        self._backfills[name] = made
+        return made

@@ -8,12 +8,14 @@ from functools import partial, update_wrapper
 from typing import Any, Generic, Never, ParamSpec, TypeVar, overload
 
 from rowqueue.app.arguments import Arguments
+from rowqueue.app.backfill import Args, Backfill
 from rowqueue.app.bound import AsyncBound, Batch, Bound
 from rowqueue.app.connections import AsyncConnection, SyncConnection
 from rowqueue.app.context import Context, direct
 from rowqueue.app.definition import Definition
 from rowqueue.app.options import Options, refuse_unknown
 from rowqueue.app.stores import Stores
+from rowqueue.core.backfill import Backfilled
 from rowqueue.core.errors import InvalidArguments
 from rowqueue.core.policies import RetryPolicy
 from rowqueue.core.states import State
@@ -179,6 +181,56 @@ class JobFunction(Generic[P, R_co]):
         if isinstance(bound, AsyncBoundStore):
             return AsyncBound(bound, self._new_job, self._new_jobs)
         return Bound(bound, self._new_job, self._new_jobs)
+
+    def backfill(
+        self,
+        select: Any,
+        *,
+        destination: str,
+        args: Args | None = None,
+        key: str | None = None,
+        limit: int | None = None,
+        follow: bool = False,
+        **options: Any,
+    ) -> Backfilled:
+        """Make a job for every row of a source that never had one for this destination.
+
+        Run it in as many processes as you like, and again whenever rows were added.
+
+        Args:
+            select: a SQLAlchemy Select on the app's database; no LIMIT.
+            destination: what the jobs are for: a row has one job for each destination, for ever.
+            args: from a row to the job's arguments (``args(...)``, a tuple, or a dict by name); None
+                passes the row's columns in order.
+            key: the name of the column that tells rows apart (an integer, text or a UUID); None is the first.
+            limit: the most jobs to make in this call.
+            follow: keep up with new rows.
+            options: those of ``Backfill.run``: batch, lease, poll, rescan, progress, stop.
+
+        Returns:
+            How many jobs were made, and whether all are queued, others hold the rest, or there may be more.
+
+        Example:
+            >>> index_page.backfill(select(items.c.id), destination="search")  # doctest: +SKIP
+            Backfilled(created=500, rest=<Rest.ALL_QUEUED: 'all_queued'>)
+        """
+        backfill = Backfill.of(self._stores, self, select, destination, args, key)
+        return backfill.run(limit=limit, follow=follow, **options)
+
+    async def backfill_async(
+        self,
+        select: Any,
+        *,
+        destination: str,
+        args: Args | None = None,
+        key: str | None = None,
+        limit: int | None = None,
+        follow: bool = False,
+        **options: Any,
+    ) -> Backfilled:
+        """``backfill``, awaited."""
+        backfill = Backfill.of(self._stores, self, select, destination, args, key)
+        return await backfill.run_async(limit=limit, follow=follow, **options)
 
     def args(self, *args: P.args, **kwargs: P.kwargs) -> Arguments:
         """Arguments for ``enqueue_many``, checked and encoded now.

@@ -41,7 +41,8 @@ class Look(NamedTuple):
     version: int
     begun_at: datetime
     now: datetime
-    verified: bool
+    verified: datetime | None
+    """Where there is nothing to take: every row from before this moment has had its job."""
     held: bool
     first: str | None
     last: str | None
@@ -104,7 +105,7 @@ class Creator:
                 if seen.first is not None:
                     taken = yield self._advance(seen)
                 elif self.follow:
-                    verified = seen.now if seen.verified else verified
+                    verified = seen.verified or verified
                     yield Pause(self.poll)
                 else:
                     return Backfilled(created, Rest.HELD if seen.held else Rest.ALL_QUEUED)
@@ -121,6 +122,8 @@ class Creator:
             jobs = self.new_jobs([first[key] for key in keys])
             _refuse_unique(jobs)
             created: int = yield self._queue(taken, keys, jobs, rest=keys[-1] if len(rows) > size else None)
+        except GeneratorExit:
+            raise
         except BaseException:
             with suppress(StoreError):  # else it returns when its lease ends
                 yield self._give_back(taken)
@@ -149,23 +152,22 @@ class Creator:
         def steps(s: Statements) -> Steps[Look]:
             rows = yield s.call("backfill_look", destination=self.destination)
             position, version, begun_at, now, out = rows[0]
-            held, seen = bool(out), max(begun_at, verified or begun_at)
+            held, known = bool(out), max(begun_at, verified or begun_at)
             fresh = position is None
             first, last = yield from self._boundary(s, size, position)
             wanted = since or now
             if verified is not None:
                 wanted = verified if now - verified < timedelta(seconds=self.rescan) else now
-            if first is None and not fresh and not held and seen < wanted:
+            if first is None and not fresh and not held and known < wanted:
                 fresh = True
                 first, last = yield from self._boundary(s, size, None)
-            verified_now = first is None and not held and fresh
-            return Look(version, now if fresh else begun_at, now, verified_now, held, first, last)
+            nothing = first is None and not held
+            done = (now if fresh else known) if nothing else None
+            return Look(version, now if fresh else begun_at, now, done, held, first, last)
 
         return Operation(steps, Access.READ)
 
-    def _boundary(
-        self, s: Statements, size: int, after: str | None
-    ) -> Steps[tuple[str | None, str | None]]:
+    def _boundary(self, s: Statements, size: int, after: str | None) -> Steps[tuple[str | None, str | None]]:
         clause = sql.boundary(s.parts, self.source, beyond=after is not None)
         values = {"destination": self.destination, "size": size, "after": after}
         rows = yield Call(s.compile("backfill_boundary", clause), values)
@@ -176,9 +178,7 @@ class Creator:
         values = {"destination": self.destination, "last": seen.last}
 
         def steps(s: Statements) -> Steps[Range | None]:
-            moved = yield s.call(
-                "backfill_advance", version=seen.version, begun_at=seen.begun_at, **values
-            )
+            moved = yield s.call("backfill_advance", version=seen.version, begun_at=seen.begun_at, **values)
             if not moved:
                 return None
             rows = yield s.call("backfill_add", first=seen.first, duration=self.lease, **values)

@@ -17,9 +17,13 @@ def _create(tables: Tables, dialect: sa.Dialect) -> list[str]:
     ddl: list[str] = []
     if tables.metadata.schema is not None and dialect.name == "postgresql":
         ddl.append(str(CreateSchema(tables.metadata.schema, if_not_exists=True).compile(dialect=dialect)))
-    for table in tables.metadata.sorted_tables:
+    for table in (tables.job, tables.kind, tables.log, tables.queue, tables.version, tables.worker):
         ddl += create(table, dialect)
     return ddl
+
+
+def _backfill(tables: Tables, dialect: sa.Dialect) -> list[str]:
+    return [ddl for table in (tables.ledger, tables.cursor, tables.ranges) for ddl in create(table, dialect)]
 
 
 def create(table: sa.Table, dialect: sa.Dialect) -> list[str]:
@@ -29,7 +33,7 @@ def create(table: sa.Table, dialect: sa.Dialect) -> list[str]:
     return [str(statement.compile(dialect=dialect)).strip() for statement in made]
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _create}
+MIGRATIONS: Mapping[int, Migration] = {1: _create, 2: _backfill}
 """By the version that each one leads to."""
 
 CURRENT = max(MIGRATIONS)

@@ -34,6 +34,9 @@ class Tables:
     worker: sa.Table
     kind: sa.Table
     version: sa.Table
+    ledger: sa.Table
+    cursor: sa.Table
+    ranges: sa.Table
 
     @property
     def prefix(self) -> str:
@@ -62,6 +65,9 @@ def tables(prefix: str = "rowqueue_", schema: str | None = None) -> Tables:
             sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
             sa.Column("applied_at", Instant, nullable=False),
         ),
+        ledger=_ledger(metadata, prefix),
+        cursor=_cursor(metadata, prefix),
+        ranges=_ranges(metadata, prefix),
     )
 
 
@@ -204,3 +210,47 @@ def _kind(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.Column("unclaimable", sa.BigInteger, nullable=False),
         sa.Column("unclaimable_at", Instant, nullable=False),
     )
+
+
+_SOURCE_KEY = sa.Text().with_variant(sa.String(255), "mysql", "mariadb")
+"""A key of a source table as text: MariaDB indexes text only up to a length."""
+
+
+def _ledger(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    """Which source row had which job, for ever: without a foreign key, because the job may be pruned."""
+    return sa.Table(
+        f"{prefix}backfill",
+        metadata,
+        sa.Column("destination", sa.String(200), primary_key=True),
+        sa.Column("source_key", _SOURCE_KEY, primary_key=True),
+        sa.Column("job_id", sa.BigInteger, nullable=False),
+    )
+
+
+def _cursor(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    """How far each backfill has handed out its source's keys; the version grows with every step."""
+    return sa.Table(
+        f"{prefix}backfill_cursor",
+        metadata,
+        sa.Column("destination", sa.String(200), primary_key=True),
+        sa.Column("position", _SOURCE_KEY),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("begun_at", Instant, nullable=False),
+    )
+
+
+def _ranges(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    """The key ranges that were handed out and are not done."""
+    table = sa.Table(
+        f"{prefix}backfill_range",
+        metadata,
+        sa.Column("id", BigKey, sa.Identity(), primary_key=True),
+        sa.Column("destination", sa.String(200), nullable=False),
+        sa.Column("first_key", _SOURCE_KEY, nullable=False),
+        sa.Column("last_key", _SOURCE_KEY, nullable=False),
+        sa.Column("lease", sa.BigInteger, nullable=False),
+        sa.Column("leased_until", Instant),
+        sqlite_autoincrement=True,
+    )
+    sa.Index(f"{prefix}backfill_range_free", table.c.destination, table.c.leased_until)
+    return table
