@@ -137,6 +137,16 @@ def _last_of(column: sa.Column[Any]) -> Codec:
     )
 
 
+def legible(column: Any) -> ColumnElement[Any]:
+    """A user's column for a record; types that the driver only gives as raw bytes are read as their text."""
+    type_ = column.type
+    if isinstance(type_, postgresql.ENUM | postgresql.BIT):
+        return sa.cast(column, sa.Text()).label(column.key)
+    if isinstance(type_, sa.ARRAY) and isinstance(type_.item_type, postgresql.ENUM | postgresql.BIT):
+        return sa.cast(column, postgresql.ARRAY(sa.Text())).label(column.key)
+    return column  # type: ignore[no-any-return]
+
+
 def is_exact(column: sa.Column[Any], dialect: Dialect) -> bool:
     """Whether a claim time in this column tells any two claims apart: microseconds or finer."""
     if dialect.name == "postgresql":

@@ -10,6 +10,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.states import State
+from rowqueue.sql.codecs import legible
 from rowqueue.sql.layout import Cols
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.terms import const, param
@@ -183,4 +184,5 @@ def records(parts: Parts) -> Any:
     more = extra if isinstance(extra, tuple | list) else (extra,)
     order = () if layout.order_by is None else layout.order_by(cols.table)
     ordered = order if isinstance(order, tuple | list) else (order,)
-    return sa.select(*cols.key, *cols.table.c, *more).where(parts.among(cols)).order_by(*ordered, *cols.key)
+    columns = map(legible, cols.table.c)
+    return sa.select(*cols.key, *columns, *more).where(parts.among(cols)).order_by(*ordered, *cols.key)
