@@ -110,7 +110,6 @@ def _reflect(inspect: sa.Inspector, name: str, schema: str | None) -> sa.Table:
     try:
         table = sa.Table(name, sa.MetaData(), schema=schema)
         inspect.reflect_table(table, None, resolve_fks=False)
-        return table
     except exc.NoSuchTableError:
         where = f" in schema {schema}" if schema else ""
         raise ConfigurationError(
@@ -194,7 +193,9 @@ def _fence(fields: Mapping[str, Field], base: sa.Table, dialect: Dialect) -> tup
     return tuple(
         name
         for name in _FENCE
-        if name in fields and (name != "attempted_at" or is_exact(base.c[fields[name].name], dialect))
+        if name in fields
+        and fields[name].codec.into is None  # it shares its column with others of ours
+        and (name != "attempted_at" or is_exact(base.c[fields[name].name], dialect))
     )
 
 
