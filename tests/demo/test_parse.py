@@ -68,6 +68,6 @@ def test_the_standard_library_without_site_packages():
 
 
 def test_the_broken_files_are_broken():
-    for file in find_files(None)[-2:]:
+    for file in find_files(None)[:2]:
         with pytest.raises(SyntaxError):
             parse_file(file.path, file.name)

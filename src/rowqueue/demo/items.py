@@ -28,7 +28,7 @@ class SourceFile:
 
 
 def find_files(source: Path | None) -> list[SourceFile]:
-    """All ``.py`` files of a folder, and the demo's own two broken ones.
+    """The demo's own two broken files, and all ``.py`` files of a folder.
 
     Args:
         source: the folder; None is the running Python's standard library, without site-packages.
@@ -39,7 +39,7 @@ def find_files(source: Path | None) -> list[SourceFile]:
     folder = Path(sysconfig.get_path("stdlib")) if source is None else source
     if not folder.is_dir():
         raise ConfigurationError(f"--source {folder} is not a folder: name one with .py files in it")
-    return [*_below(folder.resolve(), without=source is None), *_broken()]
+    return [*_broken(), *_below(folder.resolve(), without=source is None)]
 
 
 def _below(folder: Path, *, without: bool) -> list[SourceFile]:

@@ -22,6 +22,9 @@ LEASE = 2.0
 
 CONCURRENCY = 4
 
+ATTEMPTS = 4
+"""Starts before a failure is final. A kill uses one up, too, and this demo is killed often."""
+
 
 @dataclass(frozen=True, slots=True)
 class Demo:
@@ -40,13 +43,13 @@ class Demo:
 
 def open_demo(url: str, *, prefix: str = "rowqueue_", schema: str | None = None) -> Demo:
     """The app, its job, and the demo's own tables on one database; nothing connects yet."""
-    app = App(url, prefix=prefix, schema=schema, lease=LEASE)
+    app = App(url, prefix=prefix, schema=schema, lease=LEASE, max_attempts=ATTEMPTS, max_rescues=ATTEMPTS)
     database = app.store.database
     engine = open_engine(database, size=CONCURRENCY)
     own = tables(prefix, schema, database.name)
     parsing = Lock()  # CPython's ast.parse is not safe in two threads at once (python/cpython#106905)
 
-    @app.job(kind="rowqueue.demo.index_file", queue=QUEUE, max_attempts=3, retry=RetryPolicy.constant(0.2))
+    @app.job(kind="rowqueue.demo.index_file", queue=QUEUE, retry=RetryPolicy.constant(0.2))
     def index_file(context: Context, item: int, path: str, name: str) -> None:
         """Parse a file and write its symbols, in one transaction with the job's completion."""
         try:
