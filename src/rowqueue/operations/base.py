@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Generic, TypeAlias, TypeVar
 
 from rowqueue.core.errors import UniqueConflict
+from rowqueue.core.values import Key
 from rowqueue.sql.compiled import Call, Rows
 from rowqueue.sql.statements.catalog import Statements
 
@@ -36,10 +37,12 @@ class Operation(Generic[T]):
     Args:
         steps: begins the generator for the statements of one driver.
         access: what it needs around it.
+        keys: the rows whose locks it waits for: a held claim of the same thread is refused there.
     """
 
     steps: Callable[[Statements], Steps[T]]
     access: Access
+    keys: tuple[Key, ...] = ()
 
 
 def savepoint(call: Call, s: Statements) -> Steps[Rows]:

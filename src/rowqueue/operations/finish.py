@@ -22,7 +22,8 @@ def finish(finishes: Sequence[Finish]) -> Operation[list[Outcome]]:
     """Write a batch of endings, mixed as they come; answers in the order given."""
     parts = _parts(finishes)
     access = Access.WRITE if len(parts) <= 1 else Access.TRANSACTION
-    return Operation(lambda s: _finish(s, finishes, parts), access)
+    keys = tuple(item.claim.key for item in finishes)
+    return Operation(lambda s: _finish(s, finishes, parts), access, keys)
 
 
 def _parts(finishes: Sequence[Finish]) -> list[tuple[Verb, list[int]]]:
@@ -121,7 +122,7 @@ def progress(claim: Claim, fraction: float, message: str) -> Operation[Outcome]:
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
         raise ConfigurationError(f"progress is a fraction from 0 to 1, not {fraction!r}")
     text = json.dumps({"fraction": fraction, "message": storable(message, ERROR_LIMIT)}, ensure_ascii=False)
-    return Operation(lambda s: _guarded(s, claim, "progress", {"progress": text}), Access.WRITE)
+    return Operation(lambda s: _guarded(s, claim, "progress", {"progress": text}), Access.WRITE, (claim.key,))
 
 
 def update_log(claim: Claim, seq: int, entry: Any) -> Operation[Outcome]:

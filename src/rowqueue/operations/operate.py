@@ -25,7 +25,8 @@ _STATEMENTS = {Verb.SKIP: "skip_by_key", Verb.CANCEL: "cancel_by_key", Verb.DISC
 def end(verb: Verb, keys: Sequence[Key], reason: str) -> Operation[list[Outcome]]:
     """skip, cancel or discard jobs by key; cancelling a running one asks its worker to."""
     error = error_fragment(reason) if reason else None
-    return Operation(lambda s: _by_key(s, _STATEMENTS[verb], keys, {"error": error}), Access.WRITE)
+    values = {"error": error}
+    return Operation(lambda s: _by_key(s, _STATEMENTS[verb], keys, values), Access.WRITE, tuple(keys))
 
 
 def promote(keys: Sequence[Key]) -> Operation[list[Outcome]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rowqueue.core.finish import Finish
@@ -27,6 +28,8 @@ from rowqueue.sql.mapping import JobTable
 from rowqueue.store import plans
 from rowqueue.store.async_management import AsyncManagement
 from rowqueue.store.database import Database
+from rowqueue.store.held_async import AsyncHeld, AsyncHolder
+from rowqueue.store.held_transaction import LEASE
 from rowqueue.store.pools import AsyncPool, ThreadPool
 
 if TYPE_CHECKING:
@@ -97,6 +100,7 @@ class AsyncStore(AsyncManagement):
             pool = ThreadPool(database, self._statements, pool_size, whole=table is not None)
         self._pool = pool
         self._checked = table is not None
+        self._held = AsyncHolder(self)
 
     def synchronous(self, *, pool_size: int = 4) -> Store:
         """The same store for sync code, with connections of its own."""
@@ -130,6 +134,7 @@ class AsyncStore(AsyncManagement):
     async def close(self) -> None:
         """Close the connections; the store opens new ones when it is used again."""
         await self._pool.close()
+        await self._held.close()
 
     # enqueue, claim, extend
 
@@ -156,6 +161,28 @@ class AsyncStore(AsyncManagement):
             await self.refresh()
             self._refreshed(began)
         return await self.run(claiming.claim(self.settings, limit, queues, kinds, where, lease, worker))
+
+    def claim_in_transaction(
+        self,
+        *,
+        queues: Mapping[str, int] | Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        where: claiming.Where | None = None,
+        lease: Seconds = LEASE,
+        limit: Seconds | None = None,
+        worker: str | None = None,
+        independent: bool = False,
+    ) -> AbstractAsyncContextManager[AsyncHeld | None]:
+        """Claim one job and hold it, in ``async with``: ``held.connection`` is an AsyncConnection of SQLAlchemy's."""
+        return self._held.claim(
+            queues=queues,
+            kinds=kinds,
+            where=where,
+            lease=lease,
+            limit=limit,
+            worker=worker,
+            independent=independent,
+        )
 
     async def extend(self, claims: Sequence[Claim], *, lease: Seconds | None = None) -> list[Outcome]:
         """Renew the leases of claims; an outcome also tells whether somebody asked to cancel."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import quote
 
 from sqlalchemy import exc
@@ -14,6 +14,9 @@ from rowqueue.core.errors import ConfigurationError, DatabaseUnavailable
 from rowqueue.sql.dialects import Dialect, dialect_of
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.tables import Tables
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _SYNCHRONOUS = ("FULL", "NORMAL", "EXTRA")
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite+pysqlite"}
@@ -37,6 +40,7 @@ class Database:
                 f"synchronous must be one of {', '.join(_SYNCHRONOUS)}, not {synchronous!r}"
             )
         self.engine: Engine | None = source if isinstance(source, Engine) else None
+        self.async_engine: AsyncEngine | None = source if _is_async(source) else None
         self.url = _url(source)
         self.synchronous = synchronous
         self.prepared = prepared
@@ -151,7 +155,7 @@ def driver_dialect(drivername: str) -> Any:
 def _url(source: Any) -> URL:
     if isinstance(source, Engine):
         url = source.url
-    elif isinstance(getattr(source, "sync_engine", None), Engine):
+    elif _is_async(source):
         url = source.sync_engine.url
     elif isinstance(source, str | URL):
         url = _parse(source)
@@ -169,6 +173,10 @@ def _url(source: Any) -> URL:
             )
         return url
     return url.set(drivername=_DRIVERS[backend])
+
+
+def _is_async(source: Any) -> TypeGuard[AsyncEngine]:
+    return isinstance(getattr(source, "sync_engine", None), Engine)
 
 
 _EXAMPLES = "sqlite:///jobs.db or postgresql://user@host/database"

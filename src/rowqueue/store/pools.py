@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from rowqueue.core.errors import DatabaseBusy, StoreError, TransactionConflict
 from rowqueue.operations.base import Access, Operation
 from rowqueue.sql.statements.catalog import Statements
+from rowqueue.store import holding
 from rowqueue.store.database import Database
 from rowqueue.store.runner import Connection, run, run_async
 
@@ -50,6 +51,7 @@ class Pool:
     def __init__(self, database: Database, statements: Statements, size: int, *, whole: bool = False) -> None:
         self._database = database
         self._statements = statements
+        self._table = statements.layout.base.fullname
         self._whole = whole
         self._single = database.name == "sqlite"
         self._size = size
@@ -67,7 +69,9 @@ class Pool:
 
         Raises:
             StoreError: what the database answered, typed.
+            ConfigurationError: it would wait for a held claim that this thread is inside of.
         """
+        holding.refuse_inside(self._database, self._table, operation)
         for left in reversed(range(_TRIES)):
             try:
                 return self._run_once(operation)
@@ -147,7 +151,9 @@ class AsyncPool:
 
         Raises:
             StoreError: what the database answered, typed.
+            ConfigurationError: it would wait for a held claim that this task is inside of.
         """
+        holding.refuse_inside(self._database, self._statements.layout.base.fullname, operation)
         for left in reversed(range(_TRIES)):
             try:
                 return await self._run_once(operation)
@@ -215,6 +221,8 @@ class ThreadPool:
 
     def __init__(self, database: Database, statements: Statements, size: int, *, whole: bool = False) -> None:
         self._pool = Pool(database, statements, size, whole=whole)
+        self._database = database
+        self._table = statements.layout.base.fullname
         self._size = size
         self._threads = self._new_threads()
 
@@ -222,7 +230,8 @@ class ThreadPool:
         return ThreadPoolExecutor(self._size, thread_name_prefix="rowqueue-store")
 
     async def run(self, operation: Operation[T]) -> T:
-        """``Pool.run`` in a thread."""
+        """``Pool.run`` in a thread, which knows nothing of the task's held claims."""
+        holding.refuse_inside(self._database, self._table, operation)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._pool.run, operation)
 
     async def close(self) -> None:

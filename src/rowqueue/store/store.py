@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rowqueue.core.finish import Finish
@@ -26,6 +27,8 @@ from rowqueue.operations.settings import StoreSettings
 from rowqueue.sql.mapping import JobTable
 from rowqueue.store import plans
 from rowqueue.store.database import Database
+from rowqueue.store.held import Held, Holder
+from rowqueue.store.held_transaction import LEASE
 from rowqueue.store.management import Management
 from rowqueue.store.pools import Pool
 
@@ -108,6 +111,7 @@ class Store(Management):
         super().__init__(database, settings, table)
         self._pool = Pool(database, self._statements, pool_size, whole=table is not None)
         self._checked = table is not None
+        self._held = Holder(self)
 
     def asynchronous(self, *, pool_size: int = 4) -> AsyncStore:
         """The same store for async code, with connections of its own."""
@@ -141,6 +145,7 @@ class Store(Management):
     def close(self) -> None:
         """Close the connections; the store opens new ones when it is used again."""
         self._pool.close()
+        self._held.close()
 
     # enqueue, claim, extend
 
@@ -179,6 +184,57 @@ class Store(Management):
             self.refresh()
             self._refreshed(began)
         return self.run(claiming.claim(self.settings, limit, queues, kinds, where, lease, worker))
+
+    def claim_in_transaction(
+        self,
+        *,
+        queues: Mapping[str, int] | Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        where: claiming.Where | None = None,
+        lease: Seconds = LEASE,
+        limit: Seconds | None = None,
+        worker: str | None = None,
+        independent: bool = False,
+    ) -> AbstractContextManager[Held | None]:
+        """Claim one job and hold it: its row is locked in the transaction that the work is done in.
+
+        The block gets a ``Held``, or None where there is nothing to claim. What it does on ``held.connection``
+        commits together with the completion, so it takes effect exactly once. An exception undoes the work, writes
+        the failure by the retry policy and is raised again; Retry, Snooze, Skip, Cancel and Discard choose another
+        ending and are not. A crash undoes the work too: the row is rescued once ``lease`` is over, and counted.
+
+        It takes a connection for each held job and keeps PostgreSQL from cleaning up behind it, so work that takes
+        minutes is better claimed by ``claim``. On SQLite it holds the write lock of the file: one at a time, and
+        jobs are enqueued by ``job.on(held.connection)``. Cancelling a held job by its key waits for its end.
+
+        Args:
+            queues: names, or names with slots; None is every queue with ready jobs.
+            kinds: only jobs of these kinds.
+            where: a function from the job table to one more SQLAlchemy condition.
+            lease: how soon after a crash the row can be rescued (seconds or timedelta).
+            limit: the longest hold (seconds or timedelta), 10 minutes on PostgreSQL and 5 seconds on SQLite by
+                default; after it the work is undone. PostgreSQL before 17 counts only the time without a statement.
+            worker: who claims, for people to read.
+            independent: allow several held claims of this store in one thread (PostgreSQL); beware of two that
+                wait for each other.
+
+        Raises:
+            ConfigurationError: it is inside another held claim that it would wait for.
+
+        Example:
+            >>> with store.claim_in_transaction(queues=["bills"]) as held:  # doctest: +SKIP
+            ...     if held is not None:
+            ...         held.connection.execute(insert(bills).values(order=held.job.args["order"]))
+        """
+        return self._held.claim(
+            queues=queues,
+            kinds=kinds,
+            where=where,
+            lease=lease,
+            limit=limit,
+            worker=worker,
+            independent=independent,
+        )
 
     def extend(self, claims: Sequence[Claim], *, lease: Seconds | None = None) -> list[Outcome]:
         """Renew the leases of claims; an outcome also tells whether somebody asked to cancel."""
