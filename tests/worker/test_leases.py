@@ -3,10 +3,11 @@
 import asyncio
 import threading
 import time
+from typing import Any
 
 import pytest
 
-from rowqueue import App, Cancel, Context, State
+from rowqueue import App, AsyncStore, Cancel, Context, State
 from rowqueue.worker import events
 from tests.worker.harness import PATIENCE, Running, raw_connection, steal
 
@@ -37,9 +38,43 @@ def test_a_handler_that_blocks_the_loop_longer_than_the_lease_keeps_it(app):
     assert (running.row(job).attempt, running.row(job).rescues) == (1, 0)
 
 
+def test_a_healthy_job_that_runs_longer_than_its_lease_is_left_alone(app):
+    release = asyncio.Event()
+
+    @app.job(kind="long")
+    async def long() -> str:
+        await release.wait()
+        return "done"
+
+    @app.job(kind="short")
+    async def short() -> None: ...
+
+    job = long.enqueue()
+    with Running(app, lease=1, renew=0.1) as running:
+        running.wait_for(events.Started, job)
+        first = running.row(job).leased_until
+        ends = time.monotonic() + PATIENCE
+        while (running.row(job).leased_until - first).total_seconds() < 1.5:
+            assert time.monotonic() < ends
+            running.wait_for(events.Completed, short.enqueue())
+        running.worker._runtime._loop.call_soon_threadsafe(release.set)
+        running.wait_for(events.Completed, job)
+    assert (
+        running.said(events.Fenced) == running.said(events.LeaseLost) == running.said(events.RescuedJob) == []
+    )
+
+
 @pytest.mark.parametrize("flavour", ["async", "thread"])
-def test_a_lost_lease_is_told_to_the_handler_and_nothing_is_written(app, database_url, flavour):
+def test_a_lost_lease_is_told_to_the_handler_and_nothing_is_written(app, database_url, flavour, monkeypatch):
     seen: list[str] = []
+    written: list[int] = []
+    finish = AsyncStore.finish
+
+    async def noted(self: AsyncStore, finishes: Any) -> Any:
+        written.extend(each.claim.lease for each in finishes)
+        return await finish(self, finishes)
+
+    monkeypatch.setattr(AsyncStore, "finish", noted)
     again = threading.Event()
 
     if flavour == "async":
@@ -78,6 +113,7 @@ def test_a_lost_lease_is_told_to_the_handler_and_nothing_is_written(app, databas
     assert refused.reason == "lost"
     assert seen == ["told"]
     assert running.said(events.LeaseLost)[0].job.lease == 1
+    assert written == [3]  # the rescue took lease 2
     row = running.row(job)
     assert (row.result, row.rescues, row.failures) == ("second", 1, 0)
     assert running.worker.counts[events.Refused] == 1
@@ -142,7 +178,7 @@ def test_a_lease_that_cannot_be_renewed_is_told_before_it_ends(app, database_url
             raise RuntimeError("stopped")
 
     job = handler.enqueue()
-    with Running(app, lease=1.5, renew=0.3) as running, raw_connection(database_url) as connection:
+    with Running(app, lease=3, renew=0.5) as running, raw_connection(database_url) as connection:
         running.wait_for(events.Started, job)
         if database_url.startswith("sqlite"):
             connection.execute("BEGIN IMMEDIATE")
@@ -151,7 +187,7 @@ def test_a_lease_that_cannot_be_renewed_is_told_before_it_ends(app, database_url
             connection.execute("LOCK TABLE rowqueue_job IN ACCESS EXCLUSIVE MODE")
         locked = time.monotonic()
         assert told.wait(PATIENCE)
-        assert time.monotonic() - locked < 1.5, "it was told after the end of its lease"
+        assert time.monotonic() - locked < 3, "it was told after the end of its lease"
         running.wait_for(events.Fenced, job)
         running.worker.stop()  # so that it does not claim the job again
         connection.execute("ROLLBACK")

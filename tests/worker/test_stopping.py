@@ -7,12 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rowqueue import App, Context, NewJob, SchemaMissing, State
+from rowqueue import App, AsyncStore, Context, NewJob, SchemaMissing, State
 from rowqueue.worker import Worker, events
+from rowqueue.worker.slots import Slots
 from tests.support.waiting import wait_until
 from tests.worker.harness import PATIENCE, Running, drain
 
@@ -100,6 +103,42 @@ def test_a_thread_that_hangs_does_not_keep_the_worker(app):
         if thread.name.startswith("rowqueue-handler"):
             thread.join(PATIENCE)
     assert running.row(job).state is State.AVAILABLE
+
+
+def test_a_thread_that_returns_while_its_job_is_given_back_says_nothing_more(app, monkeypatch):
+    go, returned = threading.Event(), asyncio.Event()
+    finish = AsyncStore.finish
+
+    async def lets_it_return(self: AsyncStore, finishes: Any) -> Any:
+        go.set()
+        await asyncio.wait_for(returned.wait(), PATIENCE)
+        return await finish(self, finishes)
+
+    monkeypatch.setattr(AsyncStore, "finish", lets_it_return)
+    monkeypatch.setattr("rowqueue.worker.runtime.UNWIND", 0.0)
+
+    @app.job(kind="h")
+    def late() -> None:
+        go.wait(PATIENCE)
+
+    job = late.enqueue()
+    with Running(app, grace=0) as running:
+        running.wait_for(events.Started, job)
+        monkeypatch.setattr("rowqueue.worker.slots.Slots.give", told(Slots.give, returned))
+        running.worker.stop()
+        assert running.join() == 0
+    assert [type(event) for event in running.said(events.Finished)] == [events.Released]
+    assert running.row(job).state is State.AVAILABLE
+
+
+def told(function: Callable[..., None], event: asyncio.Event) -> Callable[..., None]:
+    """The function, and an event that is set when it was called."""
+
+    def call(*args: Any) -> None:
+        function(*args)
+        event.set()
+
+    return call
 
 
 def test_an_async_handler_that_refuses_to_be_cancelled_does_not_keep_the_worker(app, monkeypatch):
