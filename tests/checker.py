@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+GRAIN = 0.002
+"""Two readings of a database's clock in the same millisecond may be rounded apart (seconds)."""
+
 What = Literal["enqueue", "start", "extend", "effect", "once", "finish", "gave_back", "rescue"]
 Answer = Literal["ok", "fail", "unknown", "stale"]
 
@@ -120,7 +123,8 @@ def _leases(report: Report, key: Any, of: Mapping[str, list[Event]]) -> None:
     causes = {event.lease: event.cause for event in [*of["rescue"], *of["gave_back"]]}
     until = {event.lease: event.until for event in starts}
     for event in of["extend"]:
-        until[event.lease] = max(until.get(event.lease, 0.0), event.until)
+        if event.answer == "ok":
+            until[event.lease] = max(until.get(event.lease, 0.0), event.until)
     for event in [*of["finish"], *of["gave_back"]]:
         if event.answer == "ok" and event.lease in until:
             until[event.lease] = min(until[event.lease], event.at)
@@ -130,13 +134,13 @@ def _leases(report: Report, key: Any, of: Mapping[str, list[Event]]) -> None:
             report.unexplained.append(key)
         else:
             report.explained[between[0]] += 1
-        if later.at < until[earlier.lease]:
+        if later.at < until[earlier.lease] - GRAIN:
             report.overlap.append(key)
     for event in [*of["finish"], *of["gave_back"], *of["extend"]]:
         if event.answer == "stale":
             report.stale_refused += 1
         elif event.answer == "ok" and any(
-            start.lease > event.lease and start.at < event.at for start in starts
+            start.lease > event.lease and start.at < event.at - GRAIN for start in starts
         ):
             report.stale_accepted.append(key)
 
