@@ -30,7 +30,9 @@ def create(table: sa.Table, dialect: sa.Dialect) -> list[str]:
     """The DDL of one table and its indexes."""
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
     made: list[Any] = [CreateTable(table), *(CreateIndex(index) for index in indexes)]
-    return [str(statement.compile(dialect=dialect)).strip() for statement in made]
+    texts = [str(statement.compile(dialect=dialect)).strip() for statement in made]
+    # SQLAlchemy doubles percent signs in names for drivers whose placeholders begin with one: this is plain SQL.
+    return [text.replace("%%", "%") if "format" in dialect.paramstyle else text for text in texts]
 
 
 MIGRATIONS: Mapping[int, Migration] = {1: _create, 2: _backfill}
