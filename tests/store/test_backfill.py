@@ -166,6 +166,8 @@ def test_a_smaller_limit_takes_a_part_of_a_range_that_was_given_back(source):
         source.backfill(args=lambda row: (row.id // 0,))
     assert source.backfill(limit=4) == Backfilled(4, MORE)
     assert source.queued() == [0, 1, 2, 3]
+    (left,) = source.raw.rows("SELECT first_key, last_key, leased_until FROM rowqueue_backfill_range")
+    assert left == {"first_key": "3", "last_key": "9", "leased_until": None}
     assert source.backfill() == Backfilled(6, ALL)
     assert source.queued() == list(range(10))
 
@@ -263,6 +265,20 @@ def test_creators_share_what_is_left(source):
     assert source.backfill(args=args, batch=4) == Backfilled(4, ALL)
     assert answers == [Backfilled(6, HELD)]
     assert source.queued() == list(range(10))
+
+
+def test_two_creators_that_look_at_once_do_not_take_the_same_range(source):
+    source.add(*range(5))
+    backfill = source.app.backfill("search", source.app.jobs["index"], sa.select(ITEMS.c.id))
+    works = [backfill._work(None, False, 1000, 60.0, 1.0, 60.0, None, lambda: False) for _ in range(2)]
+    run = source.app.store.run
+    for work in works:
+        run(next(work))
+    looks = [work.send(run(work.send(None))) for work in works]  # begun, nothing to take back: look
+    advances = [work.send(run(look)) for work, look in zip(works, looks, strict=True)]
+    taken = [run(advance) for advance in advances]
+    assert [one is None for one in taken] == [False, True]
+    assert len(source.raw.rows("SELECT * FROM rowqueue_backfill_range")) == 1
 
 
 def test_a_dead_creators_range_returns_after_its_lease(source):

@@ -154,7 +154,7 @@ class Postgres:
         return sa.func.to_timestamp(sa.cast(column, sa.Numeric()) / const(unit), type_=Instant())
 
     def to_units(self, moment: ColumnElement[Any], unit: int) -> ColumnElement[Any]:
-        return sa.extract("epoch", sa.type_coerce(moment, sa.DateTime())) * const(unit)
+        return sa.extract("epoch", sa.cast(moment, Instant())) * const(unit)  # cast, because it may be NULL
 
     def timestamps(self, zoned: bool) -> Codec:
         if zoned:
