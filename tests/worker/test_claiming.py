@@ -87,6 +87,27 @@ def test_claimed_jobs_never_exceed_what_can_start(app):
         running.wait_for(events.Completed, count=6)
 
 
+def test_a_queue_that_is_full_leaves_the_other_slots_to_others(app):
+    go = threading.Event()
+
+    @app.job(kind="narrow", queue="narrow")
+    def narrow() -> None:
+        go.wait(PATIENCE)
+
+    @app.job(kind="wide", queue="wide")
+    async def wide() -> None: ...
+
+    narrow.enqueue_many([()] * 6)
+    with Running(app, queues={"narrow": 2, "wide": 10}, concurrency=10) as running:
+        running.wait_for(events.Started, count=2)
+        for _ in range(3):
+            running.wait_for(events.Completed, wide.enqueue())
+        counts = {queue.queue: queue.counts for queue in app.store.stats().queues}
+        assert counts["narrow"] == {State.RUNNING: 2, State.AVAILABLE: 4}
+        go.set()
+        running.wait_for(events.Completed, count=9)
+
+
 def test_priority_order_with_one_slot(app):
     order: list[int] = []
 

@@ -94,7 +94,6 @@ class Runtime:
         """Stop; a second time with ``hard`` to wait for no handler."""
         self._hard = self._hard or hard
         self._events.emit(happened.WorkerStopping, self._options.worker_id, self._hard)
-        self._claiming.stop()
         self._stopping.set()
         self._changed.up()
 
