@@ -113,10 +113,10 @@ def resume(queue: str) -> Operation[bool]:
 def snooze_unknown(claims: Sequence[Claim], delay: float) -> Operation[list[Outcome]]:
     """Give back jobs of kinds that this worker does not know, and count them for ``stats``."""
     snoozes = finish([Finish(claim, Verb.SNOOZE, delay=delay) for claim in claims])
-    kinds = Counter(claim.job.kind for claim in claims)
 
     def steps(s: Statements) -> Steps[list[Outcome]]:
         outcomes = yield from snoozes.steps(s)
+        kinds = Counter(claim.job.kind for claim, done in zip(claims, outcomes, strict=True) if done)
         for kind, count in sorted(kinds.items()):
             yield s.call("unclaimable_add", name=kind)
             yield s.call("unclaimable", name=kind, count=count)
