@@ -17,7 +17,6 @@ from rowqueue.core.states import State, Verb
 from rowqueue.core.values import Claim, Outcome, Seconds, seconds_of
 from rowqueue.operations import claim as claiming
 from rowqueue.operations import finish as finishing
-from rowqueue.operations.answers import standing
 from rowqueue.operations.base import Access, Operation, Steps
 from rowqueue.operations.decode import job_of as generic_of
 from rowqueue.operations.settings import StoreSettings
@@ -89,7 +88,7 @@ def finish(job: Job | UUID, verb: Verb, delay: float = 0.0, *, fenced: bool) -> 
     def steps(s: Statements) -> Steps[Changed]:
         claim = yield from _claim(s, id_, fence)
         if claim is None:
-            return False, None
+            return False, (yield from _get(s, id_))
         item = Finish(claim, verb, delay=delay)
         outcomes = yield from finishing.finish([item]).steps(s)
         return (yield from _changed(s, id_, outcomes))
@@ -106,7 +105,7 @@ def extend(settings: StoreSettings, job: Job | UUID, lock: Seconds, *, fenced: b
     def steps(s: Statements) -> Steps[Changed]:
         claim = yield from _claim(s, id_, fence)
         if claim is None:
-            return False, None
+            return False, (yield from _get(s, id_))
         outcomes = yield from claiming.extend(settings, [claim], lock).steps(s)
         return (yield from _changed(s, id_, outcomes))
 
@@ -197,15 +196,12 @@ def key_of(s: Statements, id_: UUID) -> Any:
 
 def _claim(s: Statements, id_: UUID, attempts: int | None) -> Steps[Claim | None]:
     """The claim that a verb is fenced by; without attempts, the one that the row is under now."""
-    key = key_of(s, id_)
-    rows = yield s.call("get", **s.key_values(key))
-    if not rows:
+    found = yield from _get(s, id_)
+    if found is None or found.status is not Status.PROCESSING:
         return None
-    fence = attempts
-    if fence is None:
-        found = yield from standing(s, [key])
-        fence = found[key].fence[0]
-    return Claim(key, fence, generic_of(rows[0], s.layout), fence=(fence,))
+    key, fence = key_of(s, id_), found.attempts if attempts is None else attempts
+    rows = yield s.call("get", **s.key_values(key))
+    return Claim(key, fence, generic_of(rows[0], s.layout), fence=(fence,)) if rows else None
 
 
 def _changed(s: Statements, id_: UUID, outcomes: Sequence[Outcome]) -> Steps[Changed]:
