@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
@@ -20,6 +21,7 @@ from rowqueue.core.payload import PAYLOAD_LIMIT
 from rowqueue.core.policies import RetryPolicy
 from rowqueue.core.values import Seconds
 from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.mapping import JobTable
 from rowqueue.store import AsyncStore, Store
 from rowqueue.store.database import Database
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_TABLE_OPTIONS = ("lease", "retry", "max_attempts", "max_rescues", "max_failures", "payload_limit")
 
 
 class App:
@@ -89,6 +92,7 @@ class App:
         self.registry = Registry()
         self.stores = Stores(source, settings, pool_size)
         self._backfills: dict[str, Backfill] = {}
+        self._tables: dict[str, Store] = {}
 
     def __repr__(self) -> str:
         url = self.stores.database.url.render_as_string(hide_password=True)
@@ -114,12 +118,15 @@ class App:
         return self.store.init()
 
     def close(self) -> None:
-        """Close the sync store's connections; the next use opens new ones (as after a fork)."""
+        """Close the sync stores' connections; the next use opens new ones (as after a fork)."""
+        for table in self._tables.values():
+            table.close()
         self.stores.close()
 
     async def aclose(self) -> None:
-        """Close the connections of both stores."""
+        """Close the connections of all stores."""
         await self.stores.aclose()
+        self.close()
 
     @overload
     def job(self, function: TakesAnything[P, R], /) -> JobFunction[P, R]: ...
@@ -200,6 +207,40 @@ class App:
             return job
 
         return decorate if function is None else decorate(function)
+
+    @property
+    def tables(self) -> Mapping[str, Store]:
+        """The stores over tables of yours by name, read-only."""
+        return MappingProxyType(self._tables)
+
+    def table(self, name: str, table: JobTable, **options: Any) -> Store:
+        """A store over a table of yours in the app's database, for ``rowqueue doctor --table NAME``, too.
+
+        Unlike the rest of an app it connects at once, because the mapping is checked against the
+        columns that are there.
+
+        Args:
+            name: what to call it.
+            table: the mapping.
+            options: lease, retry, max_attempts, max_rescues, max_failures, payload_limit; the app's where left out.
+
+        Raises:
+            ConfigurationError: the name is taken, an option is unknown, or the mapping does not fit the table.
+            DatabaseUnavailable: it cannot be reached.
+
+        Example:
+            >>> uploads = app.table("uploads", JobTable("uploads", states={"available": "queued"}))  # doctest: +SKIP
+        """
+        if names.text(name, "the table's name") in self._tables:
+            raise ConfigurationError(f"there is a table {name!r} already: give this one another name")
+        if unknown := options.keys() - _TABLE_OPTIONS:
+            raise ConfigurationError(
+                f"app.table has no option {', '.join(map(repr, sorted(unknown)))}; there are {', '.join(_TABLE_OPTIONS)}"
+            )
+        settings = replace(self.stores.settings, **options)
+        made = Store.over(self.stores.database, settings, table=table)
+        self._tables[name] = made
+        return made
 
     @property
     def backfills(self) -> Mapping[str, Backfill]:

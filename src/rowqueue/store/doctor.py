@@ -1,9 +1,9 @@
-"""What is installed, compared with what this version needs."""
+"""What is installed, compared with what this version needs; and, where it is all there, how the jobs fare."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -14,6 +14,7 @@ from rowqueue.core.values import Finding
 from rowqueue.operations import schema
 from rowqueue.sql.migrations import CURRENT
 from rowqueue.sql.statements.catalog import Statements
+from rowqueue.store import health
 from rowqueue.store.database import Database
 from rowqueue.store.pools import Pool
 
@@ -21,20 +22,26 @@ _UPGRADE = "run 'rowqueue init'"
 
 
 def doctor(database: Database, statements: Statements) -> list[Finding]:
-    """Look at the schema: its version, tables, columns and indexes.
+    """Look at the schema (version, tables, columns, indexes), the database under it, and the jobs in it.
 
     Raises:
         DatabaseUnavailable: it cannot be reached.
     """
-    pool = Pool(database, statements, 1)
-    try:
+    with closing(Pool(database, statements, 1)) as pool:
         findings = [_version(pool)]
-    finally:
-        pool.close()
-    with inspector(database) as inspect:
-        for table in statements.parts.tables.metadata.sorted_tables:
-            findings += _table(inspect, table)
+        with inspector(database) as inspect:
+            for table in statements.parts.tables.metadata.sorted_tables:
+                findings += _table(inspect, table)
+        whole = all(finding.ok for finding in findings if finding.check != "index")
+        if whole and not statements.layout.mapped:
+            findings += health.examine(database, statements, pool)
     return findings
+
+
+def quick_check(database: Database, statements: Statements) -> Finding:
+    """Whether an SQLite file is whole; it reads all of it, which takes a while for a large one."""
+    with closing(Pool(database, statements, 1)) as pool:
+        return health.quick_check(pool)
 
 
 @contextmanager
