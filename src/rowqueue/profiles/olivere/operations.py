@@ -9,15 +9,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from rowqueue.core.states import State
-from rowqueue.core.values import Claim, Outcome
+from rowqueue.core.values import Outcome
 from rowqueue.operations.base import Access, Operation, Steps
-from rowqueue.operations.decode import job_of as row_of
+from rowqueue.profiles import leases
 from rowqueue.profiles.olivere.reading import jobs_of
 from rowqueue.profiles.olivere.rows import ErrNotFound, Job, JobState, values_of
 from rowqueue.profiles.olivere.table import later, moment
 from rowqueue.sql.compiled import Call
 from rowqueue.sql.statements.catalog import Statements
-from rowqueue.sql.terms import const, param
+from rowqueue.sql.terms import param
 
 
 def create(job: Job, *, due_now: bool = False) -> Operation[Job]:
@@ -58,7 +58,7 @@ def update(job: Job, duration: float, *, fenced: bool) -> Operation[Job]:
 
     def steps(s: Statements) -> Steps[Job]:
         working = job.state == JobState.WORKING
-        holds = yield from _holds(s, job, end=not working)
+        holds = yield from leases.holds(s, job.id, job.claim, end=not working)
         stands = yield from _locked(s, job.id)
         if stands is None or stands.updated != job.updated:
             raise _not_found(job.id)
@@ -71,10 +71,7 @@ def update(job: Job, duration: float, *, fenced: bool) -> Operation[Job]:
         rows = yield Call(s.compile("jobqueue_update", changed), values)
         (written,) = jobs_of(s, rows)
         if working and stands.state is not JobState.WORKING:
-            taken = yield s.call_rows("lease_take", "given", s.key_columns([job.id]), duration=duration)
-            found = yield s.call("get", **s.key_values(job.id))
-            claim = _claimed(s, written, taken[0][-1], found[0])
-            return replace(written, claim=claim)
+            return replace(written, claim=(yield from leases.take(s, job.id, written, duration)))
         return replace(written, claim=job.claim if working else None)
 
     return Operation(steps, Access.TRANSACTION)
@@ -85,7 +82,7 @@ def delete(job: Job | str) -> Operation[Outcome]:
     id_ = job if isinstance(job, str) else job.id
 
     def steps(s: Statements) -> Steps[Outcome]:
-        holds = False if isinstance(job, str) else (yield from _holds(s, job, end=True))
+        holds = False if isinstance(job, str) else (yield from leases.holds(s, id_, job.claim, end=True))
         stands = yield from _locked(s, id_)
         if stands is None:
             return Outcome(id_, "gone")
@@ -122,29 +119,6 @@ def _locked(s: Statements, id_: str) -> Steps[Job | None]:
     select = sa.select(*table.c).where(table.c.id == param("id", sa.Text()))
     rows = yield Call(s.compile("jobqueue_lock", select.with_for_update()), {"id": id_})
     return jobs_of(s, rows)[0] if rows else None
-
-
-def _holds(s: Statements, job: Job, *, end: bool) -> Steps[bool]:
-    """Whether the job's claim still has its lease; ``end`` gives it up. Before the row is locked, as in a finish."""
-    if job.claim is None:
-        return False
-    columns = {**s.key_columns([job.id]), "lease": [job.claim.lease]}
-    if end:
-        rows = yield s.call_rows("lease_drop", "given", columns)
-        return bool(rows)
-    sidecar = s.layout.sidecar
-    assert sidecar is not None
-    select = sa.select(const(1)).where(
-        sidecar.c.id == param("id", sa.Text()),
-        sidecar.c.lease == param("lease", sa.BigInteger()),
-        sidecar.c.leased_until.is_not(None),
-    )
-    rows = yield Call(s.compile("jobqueue_holds", select), {"id": job.id, "lease": job.claim.lease})
-    return bool(rows)
-
-
-def _claimed(s: Statements, job: Job, lease: int, row: Any) -> Claim:
-    return Claim(job.id, lease, replace(row_of(row, s.layout), lease=lease), job, (lease,))
 
 
 def _not_found(id_: str) -> ErrNotFound:
