@@ -49,7 +49,7 @@ def test_killed_and_frozen_workers_lose_nothing_and_change_nothing_that_is_not_t
 def test_without_the_lease_in_the_guard_the_checker_sees_stale_writes(tables_url: str, tmp_path: Path) -> None:
     """The negative control: the very same run, its statements guarded by key and state alone."""
     keys = filled(tables_url, 200)
-    plan = Plan(tables_url, str(tmp_path), kill_every=0, freeze_every=20, fenced=False)
+    plan = Plan(tables_url, str(tmp_path), kills=0, freeze_every=20, fenced=False)
     run(plan, timeout=100)
     report = check(*history(plan, keys))
     print(report)

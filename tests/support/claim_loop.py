@@ -43,6 +43,7 @@ class Plan:
     slow_every: int = 10
     slow: float = 0.01
     kill_every: float = 0.2
+    kills: int = 60
     freeze_every: int = 1000
     """A worker stops itself (SIGSTOP) in the middle of the first attempt at every so many-th job."""
     seed: int = 1
@@ -178,7 +179,7 @@ class Nursery:
             for pid in [pid for pid, until in self.frozen.items() if until < now]:
                 self._wake(pid)
             awake = sorted(set(self.alive) - set(self.frozen))
-            if self.plan.kill_every and now > kill_at and awake:
+            if self.kills < self.plan.kills and now > kill_at and awake:
                 kill_at = now + self.plan.kill_every
                 victim = chance.choice(awake)
                 os.kill(victim, signal.SIGKILL)

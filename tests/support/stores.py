@@ -82,6 +82,16 @@ class Raw:
         which = f" WHERE id IN ({', '.join(map(str, keys))})" if keys else ""
         self.execute(f"UPDATE {self.table} SET {moved}{which}")
 
+    def drop_all(self) -> None:
+        """Drop our tables, whatever they are by now."""
+        query = (
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'rowqueue_*'"
+            if self.is_sqlite
+            else "SELECT tablename AS name FROM pg_tables WHERE tablename ~ '^rowqueue_'"
+        )
+        for row in self.rows(query):
+            self.execute(f"DROP TABLE {row['name']}")
+
     def close(self) -> None:
         self._connection.close()
 
