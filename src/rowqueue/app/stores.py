@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from threading import Lock
+from typing import Protocol
 
 from rowqueue.operations.settings import StoreSettings
 from rowqueue.store import AsyncStore, Store
 from rowqueue.store.database import Database
+
+
+class Interceptor(Protocol):
+    """Stands between an app's jobs and its stores, as ``rowqueue.testing`` does."""
+
+    def sync(self, store: Store) -> Store:
+        """What takes a sync store's place; may be itself."""
+        ...
+
+    def asynchronous(self, store: AsyncStore) -> AsyncStore:
+        """What takes an async store's place; may be itself."""
+        ...
 
 
 class Stores:
@@ -16,6 +29,9 @@ class Stores:
         database: where; nothing connects before the first operation.
         settings: the checked settings.
         pool_size: the most connections that each store keeps.
+
+    Attributes:
+        interceptor: asked at each use for what takes a store's place; None but in tests.
     """
 
     def __init__(self, database: Database, settings: StoreSettings, pool_size: int) -> None:
@@ -25,24 +41,29 @@ class Stores:
         self._lock = Lock()
         self._sync: Store | None = None
         self._async: AsyncStore | None = None
+        self.interceptor: Interceptor | None = None
 
     @property
     def sync(self) -> Store:
         """The sync store."""
-        if self._sync is None:
+        store = self._sync
+        if store is None:
             with self._lock:
-                self._sync = self._sync or Store.over(self.database, self.settings, pool_size=self._pool_size)
-        return self._sync
+                store = self._sync or Store.over(self.database, self.settings, pool_size=self._pool_size)
+                self._sync = store
+        return store if self.interceptor is None else self.interceptor.sync(store)
 
     @property
     def asynchronous(self) -> AsyncStore:
         """The async store."""
-        if self._async is None:
+        store = self._async
+        if store is None:
             with self._lock:
-                self._async = self._async or AsyncStore.over(
+                store = self._async or AsyncStore.over(
                     self.database, self.settings, pool_size=self._pool_size
                 )
-        return self._async
+                self._async = store
+        return store if self.interceptor is None else self.interceptor.asynchronous(store)
 
     def close(self) -> None:
         """Close the sync store's connections; the next use opens new ones."""
