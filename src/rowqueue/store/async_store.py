@@ -28,11 +28,11 @@ from rowqueue.sql.mapping import JobTable
 from rowqueue.store import plans
 from rowqueue.store.async_management import AsyncManagement
 from rowqueue.store.database import Database
-from rowqueue.store.held_async import AsyncHeld, AsyncHolder
 from rowqueue.store.held_transaction import LEASE
 from rowqueue.store.pools import AsyncPool, ThreadPool
 
 if TYPE_CHECKING:
+    from rowqueue.store.held_async import AsyncHeld, AsyncHolder
     from rowqueue.store.store import Store
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class AsyncStore(AsyncManagement):
             pool = ThreadPool(database, self._statements, pool_size, whole=table is not None)
         self._pool = pool
         self._checked = table is not None
-        self._held = AsyncHolder(self)
+        self._held: AsyncHolder | None = None
 
     def synchronous(self, *, pool_size: int = 4) -> Store:
         """The same store for sync code, with connections of its own."""
@@ -134,7 +134,8 @@ class AsyncStore(AsyncManagement):
     async def close(self) -> None:
         """Close the connections; the store opens new ones when it is used again."""
         await self._pool.close()
-        await self._held.close()
+        if self._held is not None:
+            await self._held.close()
 
     # enqueue, claim, extend
 
@@ -174,6 +175,10 @@ class AsyncStore(AsyncManagement):
         independent: bool = False,
     ) -> AbstractAsyncContextManager[AsyncHeld | None]:
         """Claim one job and hold it, in ``async with``: ``held.connection`` is an AsyncConnection of SQLAlchemy's."""
+        if self._held is None:
+            from rowqueue.store.held_async import AsyncHolder
+
+            self._held = AsyncHolder(self)
         return self._held.claim(
             queues=queues,
             kinds=kinds,

@@ -188,9 +188,9 @@ class HeldTransaction:
             assert error is not None
             ending = current.ending(error)
             current.outcome = None if stopped else self._end(ending)
+            apart = ending if current.outcome is None and not self._lost(error) else None
         finally:
             self._leave(spoiled=stopped)
-        apart = ending if current.outcome is None and not _lost(error) else None
         return apart, None if isinstance(error, Control) else error
 
     def _complete(self, ending: Finish) -> Outcome:
@@ -198,6 +198,8 @@ class HeldTransaction:
 
         A row that is not running any more was ended inside, by this very transaction: nobody else can.
         """
+        if self._connection.invalidated:
+            raise DatabaseUnavailable("the connection of a held claim was lost, and its work with it")
         if not self._root.is_active:
             raise ConfigurationError(
                 f"the transaction of the held claim on row {self.claim.key} was ended inside its block: leave commit "
@@ -239,7 +241,7 @@ class HeldTransaction:
 
     def _too_long(self, error: BaseException | None, *, stopped: bool) -> HandlerTimeout | None:
         """The limit ended it: ours, or the server's, which shows as a connection that is gone."""
-        gone = error is not None and _lost(error) and time.monotonic() - self._began >= self._limit
+        gone = error is not None and self._lost(error) and time.monotonic() - self._began >= self._limit
         if not (stopped or gone):
             return None
         return HandlerTimeout(
@@ -247,9 +249,8 @@ class HeldTransaction:
             "do less in one transaction, or claim it with a higher limit="
         )
 
-
-def _lost(error: BaseException) -> bool:
-    """The error says that a connection is gone; a rescue takes the row, as after a crash."""
-    return isinstance(error, DatabaseUnavailable) or (
-        isinstance(error, exc.DBAPIError) and error.connection_invalidated
-    )
+    def _lost(self, error: BaseException) -> bool:
+        """The error says that the connection is gone: a rescue takes the row, as after a crash."""
+        ours = isinstance(error, exc.SQLAlchemyError) and self._connection.invalidated
+        gone = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+        return ours or gone or isinstance(error, DatabaseUnavailable)
