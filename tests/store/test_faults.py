@@ -280,7 +280,7 @@ def test_a_first_init_may_fail_at_every_statement(database_url: str) -> None:
                 faults.watch()
                 store.init()
                 assert store.enqueue(NewJob(kind="k")).inserted
-                assert all(finding.ok for finding in store.doctor())
+        assert all(finding.ok for finding in store.doctor())
     print(f"{2 * statements} fault points in init")
 
 
