@@ -21,7 +21,8 @@ class Running:
 
     def __init__(self, app: App, **options: Any) -> None:
         self.app = app
-        self.worker = Worker(app, **{"poll": 0.05, "grace": 10.0} | options)
+        given: dict[str, Any] = {"poll": 0.05, "grace": 10.0, **options}
+        self.worker = Worker(app, **given)
         self.seen: list[Event] = []
         self.exit_code: int | None = None
         self._said = threading.Condition()

@@ -34,7 +34,7 @@ class Gauge:
                 self.inside[key] -= 1
 
 
-def test_no_more_than_its_number_of_each_queue_runs_at_once(app):
+def test_no_more_than_its_number_of_each_queue_runs_at_once(app: App):
     gauge = Gauge()
     full = threading.Barrier(5)
 
@@ -52,7 +52,7 @@ def test_no_more_than_its_number_of_each_queue_runs_at_once(app):
     assert len(running.said(events.Completed)) == 24
 
 
-def test_all_queues_together_keep_to_the_concurrency_and_none_starves(app):
+def test_all_queues_together_keep_to_the_concurrency_and_none_starves(app: App):
     gauge = Gauge()
     order: list[str] = []
 
@@ -70,7 +70,7 @@ def test_all_queues_together_keep_to_the_concurrency_and_none_starves(app):
     assert order.index("b") < 10, "the first queue took every slot"
 
 
-def test_claimed_jobs_never_exceed_what_can_start(app):
+def test_claimed_jobs_never_exceed_what_can_start(app: App):
     """No prefetch: what is claimed starts at once, so no lease runs while a job waits for a slot."""
     go = threading.Event()
 
@@ -87,7 +87,7 @@ def test_claimed_jobs_never_exceed_what_can_start(app):
         running.wait_for(events.Completed, count=6)
 
 
-def test_a_queue_that_is_full_leaves_the_other_slots_to_others(app):
+def test_a_queue_that_is_full_leaves_the_other_slots_to_others(app: App):
     go = threading.Event()
 
     @app.job(kind="narrow", queue="narrow")
@@ -108,7 +108,7 @@ def test_a_queue_that_is_full_leaves_the_other_slots_to_others(app):
         running.wait_for(events.Completed, count=9)
 
 
-def test_priority_order_with_one_slot(app):
+def test_priority_order_with_one_slot(app: App):
     order: list[int] = []
 
     @app.job(kind="p")
@@ -121,7 +121,7 @@ def test_priority_order_with_one_slot(app):
     assert order == [1, 1, 2, 3, 4]
 
 
-def test_a_slot_that_gets_free_is_filled_at_once_however_long_the_poll(app):
+def test_a_slot_that_gets_free_is_filled_at_once_however_long_the_poll(app: App):
     @app.job(kind="q")
     async def handler() -> None: ...
 
@@ -130,7 +130,7 @@ def test_a_slot_that_gets_free_is_filled_at_once_however_long_the_poll(app):
         running.wait_for(events.Completed, count=7)
 
 
-def test_a_job_that_is_due_later_runs_when_it_is_due_however_long_the_poll(app):
+def test_a_job_that_is_due_later_runs_when_it_is_due_however_long_the_poll(app: App):
     @app.job(kind="q")
     async def handler() -> None: ...
 
@@ -138,6 +138,7 @@ def test_a_job_that_is_due_later_runs_when_it_is_due_however_long_the_poll(app):
     with Running(app, poll=3600) as running:
         running.wait_for(events.Completed, job)
     row = running.row(job)
+    assert row.attempted_at is not None
     assert row.attempted_at >= row.scheduled_at
     snoozed = None
 
@@ -151,7 +152,7 @@ def test_a_job_that_is_due_later_runs_when_it_is_due_however_long_the_poll(app):
         running.wait_for(events.Completed, snoozed)
 
 
-def test_new_jobs_are_found_by_polling(app):
+def test_new_jobs_are_found_by_polling(app: App):
     @app.job(kind="q")
     async def handler() -> None: ...
 
@@ -160,7 +161,7 @@ def test_new_jobs_are_found_by_polling(app):
             running.wait_for(events.Completed, handler.enqueue())
 
 
-def test_only_its_own_queues_and_none_that_are_paused(app):
+def test_only_its_own_queues_and_none_that_are_paused(app: App):
     @app.job(kind="q", queue="mine")
     async def handler() -> None: ...
 
@@ -173,7 +174,7 @@ def test_only_its_own_queues_and_none_that_are_paused(app):
     assert (running.row(mine).state, running.row(other).state) == (State.COMPLETED, State.AVAILABLE)
 
 
-def test_draining_runs_what_is_due_and_what_that_makes_but_not_what_is_due_later(app):
+def test_draining_runs_what_is_due_and_what_that_makes_but_not_what_is_due_later(app: App):
     @app.job(kind="chain")
     async def chain(left: int) -> None:
         if left:
@@ -196,7 +197,7 @@ def test_draining_runs_what_is_due_and_what_that_makes_but_not_what_is_due_later
     assert app.store.stats().total(State.COMPLETED) == 5
 
 
-def test_many_jobs_each_run_once(app):
+def test_many_jobs_each_run_once(app: App):
     runs: Counter[int] = Counter()
 
     @app.job(kind="m")

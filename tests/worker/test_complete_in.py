@@ -51,7 +51,7 @@ def add_effect(connection: Any) -> None:
     connection.execute("INSERT INTO effect VALUES (1)")
 
 
-def test_committed_the_effect_and_the_completion_are_there_once(app, database_url):
+def test_committed_the_effect_and_the_completion_are_there_once(app: App, database_url):
     @app.job(kind="c")
     def handler(context: Context) -> str:
         with transaction(database_url) as connection:
@@ -68,7 +68,7 @@ def test_committed_the_effect_and_the_completion_are_there_once(app, database_ur
     assert [type(event) for event in running.seen if isinstance(event, events.Finished)] == [events.Completed]
 
 
-def test_rolled_back_it_is_a_failed_attempt_that_says_so(app, database_url):
+def test_rolled_back_it_is_a_failed_attempt_that_says_so(app: App, database_url):
     @app.job(kind="c", max_attempts=2)
     def handler(context: Context) -> None:
         with transaction(database_url) as connection:
@@ -84,7 +84,7 @@ def test_rolled_back_it_is_a_failed_attempt_that_says_so(app, database_url):
     assert effects(database_url) == 1
 
 
-def test_a_handler_that_raises_before_its_commit_fails_with_its_own_error(app, database_url):
+def test_a_handler_that_raises_before_its_commit_fails_with_its_own_error(app: App, database_url):
     @app.job(kind="c", max_attempts=1)
     def handler(context: Context) -> None:
         with transaction(database_url) as connection:
@@ -97,7 +97,7 @@ def test_a_handler_that_raises_before_its_commit_fails_with_its_own_error(app, d
 
 
 def test_a_handler_that_raises_after_its_commit_stays_completed_and_is_warned_about(
-    app, database_url, caplog
+    app: App, database_url, caplog
 ):
     @app.job(kind="c")
     def handler(context: Context) -> None:
@@ -156,7 +156,7 @@ def test_a_transaction_that_is_still_open_when_the_handler_returns(postgres_data
     app.close()
 
 
-def test_the_lease_is_kept_and_nothing_is_fenced_while_the_transaction_is_open(app, database_url):
+def test_the_lease_is_kept_and_nothing_is_fenced_while_the_transaction_is_open(app: App, database_url):
     release = threading.Event()
 
     @app.job(kind="slow")
@@ -197,7 +197,7 @@ async def test_awaited_on_an_async_connection(postgres_database):
     await app.aclose()
 
 
-def test_in_a_sqlalchemy_transaction(app, database_url):
+def test_in_a_sqlalchemy_transaction(app: App, database_url):
     engine = sa.create_engine(database_url.replace("postgresql:", "postgresql+psycopg:"))
 
     @app.job(kind="s")

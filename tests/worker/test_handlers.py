@@ -17,7 +17,7 @@ from rowqueue.worker import events
 from tests.worker.harness import Running, drain
 
 
-def test_async_handlers_run_in_the_loop_and_others_in_threads(app):
+def test_async_handlers_run_in_the_loop_and_others_in_threads(app: App):
     where = {}
 
     @app.job(kind="a")
@@ -50,7 +50,7 @@ def test_async_handlers_run_in_the_loop_and_others_in_threads(app):
     ]
 
 
-def test_a_thread_handler_has_a_copy_of_the_context_variables(app):
+def test_a_thread_handler_has_a_copy_of_the_context_variables(app: App):
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="untouched")
 
     @app.job(kind="v")
@@ -76,24 +76,24 @@ def test_a_thread_handler_has_a_copy_of_the_context_variables(app):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-def test_control_exceptions(app, flavour, control, state, failures, attempt, error):
-    if flavour == "async":
+def test_control_exceptions(app: App, flavour, control, state, failures, attempt, error):
 
-        @app.job(kind="c")
-        async def handler() -> None:
-            raise control
-    else:
+    @app.job(kind="async c")
+    async def in_loop() -> None:
+        raise control
 
-        @app.job(kind="c")
-        def handler() -> None:
-            raise control
+    @app.job(kind="c")
+    def in_thread() -> None:
+        raise control
 
+    handler = in_loop if flavour == "async" else in_thread
     job = handler.enqueue()
     row = drain(app).row(job)
     assert (row.state, row.failures, row.attempt) == (state, failures, attempt)
     assert [each.error for each in row.errors] == ([error] if error else [])
     assert all(not each.trace for each in row.errors)
     if state in {State.SCHEDULED, State.RETRYABLE}:
+        assert row.attempted_at is not None
         assert 3500 < (row.scheduled_at - row.attempted_at).total_seconds() < 3700
 
 
@@ -101,21 +101,19 @@ def test_control_exceptions(app, flavour, control, state, failures, attempt, err
     "error", [ValueError("bad\x00 \ud800 value"), SystemExit(3), KeyboardInterrupt(), StopIteration()]
 )
 @pytest.mark.parametrize("flavour", ["async", "thread"])
-def test_anything_else_is_a_failed_attempt_with_its_traceback(app, flavour, error):
+def test_anything_else_is_a_failed_attempt_with_its_traceback(app: App, flavour, error):
     def fails() -> None:
         raise copy.copy(error)
 
-    if flavour == "async":
+    @app.job(kind="async f", max_attempts=1)
+    async def in_loop() -> None:
+        fails()
 
-        @app.job(kind="f", max_attempts=1)
-        async def handler() -> None:
-            fails()
-    else:
+    @app.job(kind="f", max_attempts=1)
+    def in_thread() -> None:
+        fails()
 
-        @app.job(kind="f", max_attempts=1)
-        def handler() -> None:
-            fails()
-
+    handler = in_loop if flavour == "async" else in_thread
     job = handler.enqueue()
     running = drain(app)
     row = running.row(job)
@@ -130,7 +128,7 @@ def test_anything_else_is_a_failed_attempt_with_its_traceback(app, flavour, erro
     assert running.said(events.Failed)[0].state is State.DISCARDED
 
 
-def test_a_failing_job_is_retried_by_its_policy_until_it_is_discarded(app):
+def test_a_failing_job_is_retried_by_its_policy_until_it_is_discarded(app: App):
     @app.job(kind="r", max_attempts=3, retry=RetryPolicy.schedule([0.05, 0]))
     async def handler(context: Context) -> None:
         raise ValueError(f"attempt {context.attempt}")
@@ -148,7 +146,7 @@ def test_a_failing_job_is_retried_by_its_policy_until_it_is_discarded(app):
     ]
 
 
-def test_a_policy_that_raises_does_not_keep_the_job_running(app):
+def test_a_policy_that_raises_does_not_keep_the_job_running(app: App):
     def broken(attempt: int) -> float:
         raise ZeroDivisionError
 
@@ -162,7 +160,7 @@ def test_a_policy_that_raises_does_not_keep_the_job_running(app):
     assert "its retry policy failed: ZeroDivisionError" in row.errors[0].error
 
 
-def test_an_exception_whose_text_cannot_be_made_is_a_failed_attempt(app):
+def test_an_exception_whose_text_cannot_be_made_is_a_failed_attempt(app: App):
     class Nasty(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no text")
@@ -175,7 +173,7 @@ def test_an_exception_whose_text_cannot_be_made_is_a_failed_attempt(app):
     assert drain(app).row(job).state is State.DISCARDED
 
 
-def test_an_unknown_kind_is_put_off_uncharged_and_warned_about_once(app, caplog):
+def test_an_unknown_kind_is_put_off_uncharged_and_warned_about_once(app: App, caplog):
     @app.job(kind="known")
     async def handler() -> None: ...
 
@@ -193,7 +191,7 @@ def test_an_unknown_kind_is_put_off_uncharged_and_warned_about_once(app, caplog)
     assert sum("'os.system'" in record.message for record in caplog.records) == 1
 
 
-def test_an_alias_runs_jobs_of_the_old_name(app):
+def test_an_alias_runs_jobs_of_the_old_name(app: App):
     @app.job(kind="new", aliases=["old"])
     async def handler(x: int) -> int:
         return x
@@ -202,7 +200,7 @@ def test_an_alias_runs_jobs_of_the_old_name(app):
     assert drain(app).row(job).result == 7
 
 
-def test_arguments_that_do_not_decode_are_a_failed_attempt(app):
+def test_arguments_that_do_not_decode_are_a_failed_attempt(app: App):
     called = []
 
     @app.job(kind="d", max_attempts=2)
@@ -225,7 +223,7 @@ class Point:
     "value, stored",
     [(Point(3), {"x": 3}), ({1: 2}, {"1": 2}), ({3}, [3]), (0, 0), ("", ""), (False, False)],
 )
-def test_results_are_stored_as_json(app, value, stored):
+def test_results_are_stored_as_json(app: App, value, stored):
     @app.job(kind="v")
     async def handler() -> Any:
         return value
@@ -237,7 +235,7 @@ def test_results_are_stored_as_json(app, value, stored):
 
 
 @pytest.mark.parametrize("value", [float("nan"), object(), "\ud800", "x" * 2_000_000, b"\xff", lambda: 1])
-def test_a_result_that_cannot_be_stored_does_not_keep_the_job_from_completing(app, value, caplog):
+def test_a_result_that_cannot_be_stored_does_not_keep_the_job_from_completing(app: App, value, caplog):
     @app.job(kind="v")
     async def handler() -> Any:
         return value
@@ -251,7 +249,7 @@ def test_a_result_that_cannot_be_stored_does_not_keep_the_job_from_completing(ap
     assert (row.state, row.errors) == (State.COMPLETED, ())
 
 
-def test_a_dropped_result_is_told(app, caplog):
+def test_a_dropped_result_is_told(app: App, caplog):
     @app.job(kind="v")
     def handler() -> Any:
         return object()
@@ -263,7 +261,7 @@ def test_a_dropped_result_is_told(app, caplog):
     assert any(f"id={job.job.id}" in record.message for record in caplog.records)
 
 
-def test_text_that_the_database_refuses_is_written_without(app):
+def test_text_that_the_database_refuses_is_written_without(app: App):
     @app.job(kind="v")
     def handler() -> Any:
         return {"nul": "\x00"}
@@ -273,7 +271,7 @@ def test_text_that_the_database_refuses_is_written_without(app):
     assert [running.row(job).state for job in jobs] == [State.COMPLETED] * 2
 
 
-def test_a_def_that_returns_a_coroutine_has_not_done_its_work(app):
+def test_a_def_that_returns_a_coroutine_has_not_done_its_work(app: App):
     async def work() -> None: ...
 
     @app.job(kind="v", max_attempts=1)
@@ -284,7 +282,7 @@ def test_a_def_that_returns_a_coroutine_has_not_done_its_work(app):
     assert "make it async def" in drain(app).row(job).errors[0].error
 
 
-def test_handlers_enqueue_log_and_show_progress(app):
+def test_handlers_enqueue_log_and_show_progress(app: App):
     @app.job(kind="child")
     async def child(n: int) -> None: ...
 
@@ -312,7 +310,7 @@ def test_handlers_enqueue_log_and_show_progress(app):
         assert child_row.state is State.COMPLETED
 
 
-def test_logs_name_the_job_and_never_its_arguments(app, caplog):
+def test_logs_name_the_job_and_never_its_arguments(app: App, caplog):
     @app.job(kind="quiet")
     async def handler(password: str) -> None: ...
 
@@ -324,7 +322,7 @@ def test_logs_name_the_job_and_never_its_arguments(app, caplog):
     assert "hunter2" not in text
 
 
-def test_a_listener_that_raises_harms_nobody(app, caplog):
+def test_a_listener_that_raises_harms_nobody(app: App, caplog):
     @app.job(kind="v")
     async def handler() -> None: ...
 

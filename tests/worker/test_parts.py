@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -118,13 +120,11 @@ def test_threads_are_started_when_needed_and_end():
 
 
 def test_held_forgets_only_the_attempt_that_is_dropped():
-    class Fake:
-        def __init__(self, key: int) -> None:
-            self.claim = self
-            self.key = key
+    def attempt() -> Any:
+        return SimpleNamespace(claim=SimpleNamespace(key=1))
 
     held = Held()
-    old, new = Fake(1), Fake(1)
+    old, new = attempt(), attempt()
     assert held.add([old]) == []
     assert held.add([new]) == [old]
     held.drop([old])

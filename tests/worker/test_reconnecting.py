@@ -31,7 +31,7 @@ def cut_all_connections(url: str) -> int:
     return len(rows)
 
 
-def test_a_finish_survives_that_every_connection_is_cut(postgres_app, postgres_database):
+def test_a_finish_survives_that_every_connection_is_cut(postgres_app: App, postgres_database):
     go = threading.Event()
 
     @postgres_app.job(kind="c")
@@ -135,7 +135,7 @@ class contextless:  # noqa: N801
 
 
 @pytest.mark.parametrize("end", ["complete", "fail", "snooze"])
-def test_a_finish_whose_reply_was_lost_is_recognised(app, monkeypatch, end):
+def test_a_finish_whose_reply_was_lost_is_recognised(app: App, monkeypatch, end):
     """The first write takes effect, but its answer never arrives: asked again, the row says that it was ours."""
     from rowqueue import Snooze
 
@@ -172,7 +172,7 @@ def test_a_finish_whose_reply_was_lost_is_recognised(app, monkeypatch, end):
 
 @pytest.mark.parametrize("error", [StoreFull("full"), DatabaseUnavailable("away")])
 @pytest.mark.parametrize("verb", ["claim", "finish", "promote_due", "heartbeat", "rescue", "next_due"])
-def test_every_loop_goes_on_after_an_error(app, monkeypatch, verb, error):
+def test_every_loop_goes_on_after_an_error(app: App, monkeypatch, verb, error):
     original = getattr(AsyncStore, verb)
     left = 3
 
@@ -194,7 +194,7 @@ def test_every_loop_goes_on_after_an_error(app, monkeypatch, verb, error):
     assert left == 0
 
 
-def test_a_batch_that_the_database_refuses_is_written_one_by_one(app, monkeypatch):
+def test_a_batch_that_the_database_refuses_is_written_one_by_one(app: App, monkeypatch):
     """One ending that cannot be stored harms no other, and is stored without what made it so."""
     finish = AsyncStore.finish
 
@@ -216,7 +216,7 @@ def test_a_batch_that_the_database_refuses_is_written_one_by_one(app, monkeypatc
     assert running.said(events.ResultDropped)[0].job.id == jobs[2].job.id
 
 
-def test_at_most_three_connections_whatever_the_concurrency(postgres_app, postgres_database):
+def test_at_most_three_connections_whatever_the_concurrency(postgres_app: App, postgres_database):
     most = 0
 
     @postgres_app.job(kind="m")

@@ -22,7 +22,7 @@ from tests.worker.harness import PATIENCE, Running, drain
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_handlers_may_finish_within_the_grace_time(app):
+def test_handlers_may_finish_within_the_grace_time(app: App):
     go = threading.Event()
 
     @app.job(kind="s")
@@ -44,7 +44,7 @@ def test_handlers_may_finish_within_the_grace_time(app):
 
 
 @pytest.mark.parametrize("hard", [False, True])
-def test_what_does_not_end_within_the_grace_time_is_given_back_uncharged(app, hard):
+def test_what_does_not_end_within_the_grace_time_is_given_back_uncharged(app: App, hard):
     cleaned: list[str] = []
 
     @app.job(kind="a")
@@ -83,7 +83,7 @@ def test_what_does_not_end_within_the_grace_time_is_given_back_uncharged(app, ha
     assert list(app.store.workers()) == []
 
 
-def test_a_thread_that_hangs_does_not_keep_the_worker(app):
+def test_a_thread_that_hangs_does_not_keep_the_worker(app: App):
     go = threading.Event()
 
     @app.job(kind="h")
@@ -105,7 +105,7 @@ def test_a_thread_that_hangs_does_not_keep_the_worker(app):
     assert running.row(job).state is State.AVAILABLE
 
 
-def test_a_thread_that_returns_while_its_job_is_given_back_says_nothing_more(app, monkeypatch):
+def test_a_thread_that_returns_while_its_job_is_given_back_says_nothing_more(app: App, monkeypatch):
     go, returned = threading.Event(), asyncio.Event()
     finish = AsyncStore.finish
 
@@ -141,7 +141,7 @@ def told(function: Callable[..., None], event: asyncio.Event) -> Callable[..., N
     return call
 
 
-def test_an_async_handler_that_refuses_to_be_cancelled_does_not_keep_the_worker(app, monkeypatch):
+def test_an_async_handler_that_refuses_to_be_cancelled_does_not_keep_the_worker(app: App, monkeypatch):
     monkeypatch.setattr("rowqueue.worker.runtime.UNWIND", 0.1)
     refuses = True
 
@@ -162,7 +162,7 @@ def test_an_async_handler_that_refuses_to_be_cancelled_does_not_keep_the_worker(
     refuses = False
 
 
-def test_a_stop_before_the_start_is_kept(app):
+def test_a_stop_before_the_start_is_kept(app: App):
     @app.job(kind="s")
     async def handler() -> None: ...
 
@@ -175,7 +175,7 @@ def test_a_stop_before_the_start_is_kept(app):
     assert row.state is State.AVAILABLE
 
 
-def test_a_handler_may_stop_its_own_worker(app):
+def test_a_handler_may_stop_its_own_worker(app: App):
     @app.job(kind="s")
     async def handler() -> None:
         running.worker.stop()
@@ -187,7 +187,7 @@ def test_a_handler_may_stop_its_own_worker(app):
     assert running.row(job).state is State.COMPLETED
 
 
-def test_a_cancelled_run_async_gives_its_jobs_back(app):
+def test_a_cancelled_run_async_gives_its_jobs_back(app: App):
     @app.job(kind="s")
     async def handler() -> None:
         await asyncio.Event().wait()
@@ -221,7 +221,7 @@ def test_missing_tables_are_said_at_the_start(database_url):
     app.close()
 
 
-def test_a_worker_runs_once(app):
+def test_a_worker_runs_once(app: App):
     @app.job(kind="s")
     async def handler() -> None: ...
 
@@ -230,7 +230,7 @@ def test_a_worker_runs_once(app):
         running.worker.run()
 
 
-def test_nothing_is_left_after_many_starts_and_stops(app):
+def test_nothing_is_left_after_many_starts_and_stops(app: App):
     @app.job(kind="s")
     def handler() -> None: ...
 

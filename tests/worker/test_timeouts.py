@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from rowqueue import Context, Skip, State
+from rowqueue import App, Context, Skip, State
 from rowqueue.worker import events
 from tests.worker.harness import PATIENCE, Running, drain
 
 SAID = "HandlerTimeout: ran longer than its timeout of 0.05 s"
 
 
-def test_an_async_handler_is_cancelled_at_its_timeout(app):
+def test_an_async_handler_is_cancelled_at_its_timeout(app: App):
     @app.job(kind="t", timeout=0.05, max_attempts=1)
     async def handler() -> None:
         await asyncio.Event().wait()
@@ -25,7 +25,7 @@ def test_an_async_handler_is_cancelled_at_its_timeout(app):
     assert running.said(events.TimedOut)[0].timeout == 0.05
 
 
-def test_the_jobs_own_timeout_goes_before_its_kinds(app):
+def test_the_jobs_own_timeout_goes_before_its_kinds(app: App):
     @app.job(kind="t", timeout=3600, max_attempts=1)
     async def handler() -> None:
         await asyncio.Event().wait()
@@ -34,7 +34,7 @@ def test_the_jobs_own_timeout_goes_before_its_kinds(app):
     assert drain(app).row(job).errors[0].error == SAID
 
 
-def test_a_thread_is_flagged_at_its_timeout_keeps_its_slot_and_fails_when_it_returns(app):
+def test_a_thread_is_flagged_at_its_timeout_keeps_its_slot_and_fails_when_it_returns(app: App):
     go = threading.Event()
     seen: list[tuple[bool, bool]] = []
 
@@ -65,7 +65,7 @@ def test_a_thread_is_flagged_at_its_timeout_keeps_its_slot_and_fails_when_it_ret
 
 
 @pytest.mark.parametrize("end", ["returns", "raises", "skips"])
-def test_what_a_handler_does_after_its_timeout(app, end):
+def test_what_a_handler_does_after_its_timeout(app: App, end):
     @app.job(kind="t", timeout=0.05, max_attempts=1)
     async def handler() -> str:
         try:
@@ -86,7 +86,7 @@ def test_what_a_handler_does_after_its_timeout(app, end):
     assert ("closing failed" in row.errors[0].trace) is (end == "raises")
 
 
-def test_a_handler_that_cancels_itself_has_failed(app):
+def test_a_handler_that_cancels_itself_has_failed(app: App):
     @app.job(kind="t", max_attempts=1)
     async def handler() -> None:
         raise asyncio.CancelledError
@@ -96,7 +96,7 @@ def test_a_handler_that_cancels_itself_has_failed(app):
     assert (row.state, row.errors[0].error) == (State.DISCARDED, "CancelledError")
 
 
-def test_a_timeout_within_a_handler_is_its_own_business(app):
+def test_a_timeout_within_a_handler_is_its_own_business(app: App):
     @app.job(kind="t", timeout=PATIENCE)
     async def handler() -> str:
         try:

@@ -56,14 +56,14 @@ class Endings:
         """
         if attempt.why is Interruption.TIMEOUT:
             return self._failure(attempt, _timeout(attempt), ""), ""
+        if result is None:
+            return Finish(attempt.claim, Verb.COMPLETE), ""
         if inspect.iscoroutine(result):
             result.close()
             error = TypeError(
                 "the handler is a def, but returned a coroutine that nobody awaits: make it async def"
             )
             return self._failure(attempt, error, ""), ""
-        if result is None:
-            return Finish(attempt.claim, Verb.COMPLETE), ""
         try:
             plain = msgspec.to_builtins(result, str_keys=True)
             text = payload.encode(plain, "the result", limit=self._payload_limit)

@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from rowqueue.core.finish import Finish
@@ -68,7 +67,7 @@ class Execution:
         else:
             attempt.started = True
             context = contextvars.copy_context()
-            self._threads.run(partial(context.run, self._run_in_thread, attempt, call))
+            self._threads.run(lambda: context.run(self._run_in_thread, attempt, call))
 
     async def _run_async(self, attempt: Attempt, call: Callable[[], Any]) -> None:
         attempt.started = True
