@@ -58,7 +58,7 @@ shapes = st.builds(
     expiry=st.sampled_from(EXPIRIES),
     optional=st.frozensets(st.sampled_from(OPTIONAL)),
     prefix=st.sampled_from(["", "x_", 'we "ird% ', "Ü:"]),
-    words=words.map(lambda found: tuple(found)),  # type: ignore[arg-type]
+    words=words.map(tuple),  # type: ignore[arg-type]
     retryable=st.sampled_from([None, "err'or"]),
     view=st.booleans(),
 )

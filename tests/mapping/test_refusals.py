@@ -15,7 +15,7 @@ AT_ONCE = RetryPolicy.constant(0)
 
 
 @pytest.mark.parametrize(
-    ("table", "message"),
+    "table, message",
     [
         (JobTable("nowhere"), "no table or view 'nowhere'"),
         (JobTable("uploads", view="nowhere"), "no table or view 'nowhere'"),
@@ -32,7 +32,7 @@ def test_what_is_not_there_is_named(database_url, table, message):
 
 
 def test_misspelt_names_are_refused_before_any_database():
-    with pytest.raises(ConfigurationError, match="sheduled_at.*scheduled_at"):
+    with pytest.raises(ConfigurationError, match=r"sheduled_at.*scheduled_at"):
         JobTable("uploads", columns={"sheduled_at": "x"})
     with pytest.raises(ConfigurationError, match="cancelled"):
         JobTable("uploads", states={"available": "a", "running": "r", "canceled": "c"})

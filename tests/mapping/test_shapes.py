@@ -90,7 +90,7 @@ def check_crash_cap(there: Made) -> None:
 
 def check_missing(there: Made) -> None:
     """What the table has no room for is refused in words."""
-    with pytest.raises(FeatureMissing, match="pending|skipped"):
+    with pytest.raises(FeatureMissing, match=r"pending|skipped"):
         there.store.skip(next(iter(there.rows())))
     if not there.shape.has("scheduled_at"):
         with pytest.raises(FeatureMissing, match="due"):
