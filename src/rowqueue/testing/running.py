@@ -165,7 +165,7 @@ class Runner:
             yield ending.finish([finish])
         job = yield reading.get(claim.key)
         failed = open_ and finish.verb in {Verb.FAIL, Verb.DISCARD}
-        return Ran(job or claim.job, _failure(error, finish, failed=failed), dropped)
+        return Ran(job or claim.job, _failure(attempt, error, finish, failed=failed), dropped)
 
     def _unknown(self, claim: Claim) -> Ending:
         yield operate.snooze_unknown([claim], UNKNOWN_DELAY)
@@ -184,11 +184,13 @@ def _begin(attempt: Attempt) -> float | None:
     return timeout
 
 
-def _failure(error: BaseException | None, finish: Finish, *, failed: bool) -> BaseException | None:
+def _failure(
+    attempt: Attempt, error: BaseException | None, finish: Finish, *, failed: bool
+) -> BaseException | None:
     if isinstance(error, Control):
         return None
-    if isinstance(error, asyncio.CancelledError):
-        return HandlerTimeout(finish.error or "cancelled")
+    if failed and attempt.why is Interruption.TIMEOUT:
+        return HandlerTimeout(f"{attempt.claim.job.kind} ran longer than its timeout")
     if error is None and failed:
         return RowqueueError(finish.error or "the attempt failed")
     return error

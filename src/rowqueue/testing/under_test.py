@@ -89,7 +89,8 @@ class Harness:
         """The same in a transaction of yours: sees what it has not committed, and is rolled back with it.
 
         Args:
-            connection: a sync one that a job's ``on`` takes, such as a Session.
+            connection: a sync one that a job's ``on`` takes, such as a Session; the answer is good until its
+                transaction ends.
 
         Example:
             >>> jobs.on(session).assert_enqueued(send_welcome, 7)  # doctest: +SKIP

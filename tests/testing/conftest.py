@@ -1,0 +1,15 @@
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from rowqueue import App, RetryPolicy
+
+
+@pytest.fixture
+def app(database_url: str) -> Iterator[App]:
+    """An app with its tables, once on each database."""
+    app = App(database_url, retry=RetryPolicy.constant(60), max_attempts=3)
+    app.init()
+    yield app
+    asyncio.run(app.aclose())
