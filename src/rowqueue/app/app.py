@@ -146,6 +146,7 @@ class App:
         timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
         process: bool = False,
+        memory: int | None = None,
         tags: Sequence[str] = (),
     ) -> Decorator: ...
     def job(
@@ -160,6 +161,7 @@ class App:
         timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
         process: bool = False,
+        memory: int | None = None,
         tags: Sequence[str] = (),
         **unknown: object,
     ) -> Any:
@@ -179,7 +181,9 @@ class App:
             max_attempts: starts before a failure is final; None is the app's.
             timeout: how long one attempt may run (seconds or timedelta).
             retry: when a failed attempt runs again; None is the app's.
-            process: run it in a process of its own (``def`` only).
+            process: run it in a process of its own (``def`` only), which a timeout or a cancel kills.
+            memory: how much that process may allocate for it (bytes, Linux); beyond it the handler
+                gets a MemoryError, and its process ends.
             tags: words to find its jobs by.
             unknown: nothing else.
 
@@ -190,7 +194,7 @@ class App:
         if unknown:
             raise ConfigurationError(
                 f"@app.job has no option {', '.join(map(repr, unknown))}; there are kind, aliases, queue, priority,"
-                " max_attempts, timeout, retry, process, tags (others go to .options() at the enqueue)"
+                " max_attempts, timeout, retry, process, memory, tags (others go to .options() at the enqueue)"
             )
         options = Options(
             queue=queue,
@@ -201,7 +205,7 @@ class App:
         )
 
         def decorate(function: Callable[..., Any]) -> JobFunction[..., Any]:
-            definition = define(function, kind=kind, aliases=aliases, retry=retry, process=process)
+            definition = define(function, kind=kind, aliases=aliases, retry=retry, process=process, memory=memory)
             job: JobFunction[..., Any] = JobFunction(self.stores, definition, options)
             self.registry.add(job)
             return job
@@ -229,7 +233,7 @@ class App:
             DatabaseUnavailable: it cannot be reached.
 
         Example:
-            >>> uploads = app.table("uploads", JobTable("uploads", states={"available": "queued"}))  # doctest: +SKIP
+            >>> uploads = app.table("uploads", JobTable("uploads"), lease=60)  # doctest: +SKIP
         """
         if names.text(name, "the table's name") in self._tables:
             raise ConfigurationError(f"there is a table {name!r} already: give this one another name")

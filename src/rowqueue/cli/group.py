@@ -9,7 +9,20 @@ import click
 from rowqueue import __version__
 from rowqueue.cli.target import TargetOptions, target_options
 
-COMMANDS = ("demo", "init", "schema", "stats", "work")
+COMMANDS = (
+    "backfill",
+    "demo",
+    "doctor",
+    "enqueue",
+    "init",
+    "jobs",
+    "prune",
+    "queues",
+    "schema",
+    "stats",
+    "work",
+    "workers",
+)
 """A command ``x`` is the object ``command`` of the module ``rowqueue.cli.commands.x``."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from typing import Any, TextIO
@@ -40,9 +40,27 @@ def show(table: Table, *, out: TextIO | None = None) -> None:
         print(plain(table), file=to)
 
 
-def show_json(data: Any, *, out: TextIO | None = None) -> None:
-    """Print data as JSON: dataclasses as objects, datetimes as ISO 8601 text."""
-    print(json.dumps(data, default=_plain_value, indent=2, ensure_ascii=False), file=out or sys.stdout)
+def show_json(data: Any, *, out: TextIO | None = None, indent: int | None = 2) -> None:
+    """Print data as JSON: dataclasses as objects, datetimes as ISO 8601 text; on one line without an indent."""
+    text = json.dumps(data, default=_plain_value, indent=indent, ensure_ascii=False)
+    print(text, file=out or sys.stdout, flush=True)
+
+
+def show_fields(fields: Mapping[str, Any], *, out: TextIO | None = None) -> None:
+    """Print one thing: a line for each of its fields, the names as wide as the widest."""
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        print(f"{name:{width}}  {cell(value)}", file=out or sys.stdout)
+
+
+def note(text: str) -> None:
+    """Tell a person something beside the answer: on stderr, so that pipes stay clean."""
+    print("note:", printable(" ".join(text.split())), file=sys.stderr)
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: 1 job, 1,200 jobs."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def plain(table: Table) -> str:
@@ -73,7 +91,16 @@ def cell(value: Any) -> str:
         case int():
             return f"{value:,}"
         case _:
-            return " ".join(str(value).split())
+            return printable(" ".join(str(value).split()))
+
+
+def printable(text: str) -> str:
+    """Text without what would steer the terminal: escape and other control characters are spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text
+    )
 
 
 def age(seconds: float | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,10 +144,10 @@ def sqlite() -> Operation[SQLite]:
     return Operation(steps, Access.READ)
 
 
-def quick_check() -> Operation[list[str]]:
+def quick_check() -> Operation[Sequence[str]]:
     """Read a whole SQLite file for damage; returns the faults."""
 
-    def steps(s: Statements) -> Steps[list[str]]:
+    def steps(s: Statements) -> Steps[Sequence[str]]:
         rows = yield from _ask(s, sql.quick_check)
         return [str(row[0]) for row in rows if row[0] != "ok"]
 

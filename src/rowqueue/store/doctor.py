@@ -38,12 +38,6 @@ def doctor(database: Database, statements: Statements) -> list[Finding]:
     return findings
 
 
-def quick_check(database: Database, statements: Statements) -> Finding:
-    """Whether an SQLite file is whole; it reads all of it, which takes a while for a large one."""
-    with closing(Pool(database, statements, 1)) as pool:
-        return health.quick_check(pool)
-
-
 @contextmanager
 def inspector(database: Database) -> Iterator[sa.Inspector]:
     """SQLAlchemy's view of a database's tables.

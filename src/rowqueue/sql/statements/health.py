@@ -12,7 +12,7 @@ from rowqueue.core.states import State
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.terms import const, param
 
-_SECONDS = sa.Double()
+_SECONDS: sa.Double[float] = sa.Double()
 
 
 def waiting(parts: Parts) -> Any:
