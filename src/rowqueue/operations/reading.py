@@ -110,8 +110,10 @@ def stats() -> Operation[Stats]:
 
     def steps(s: Statements) -> Steps[Stats]:
         counted = yield s.call("stats")
-        known = yield s.call("queues")
-        unclaimable = yield s.call("stats_unclaimable")
+        known, unclaimable = [], []
+        if not s.layout.mapped:  # beside a table of the user's there need be no tables of ours
+            known = yield s.call("queues")
+            unclaimable = yield s.call("stats_unclaimable")
         counts: dict[str, dict[State, int]] = defaultdict(dict)
         oldest: dict[str, float] = {}
         for queue, word, count, waiting in counted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.sql.elements import ColumnElement
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAMES_OF_UTC = frozenset({"UTC", "Etc/UTC", "Universal", "Zulu", "Etc/Universal", "Etc/Zulu"})
 _MICROSECOND = timedelta(microseconds=1)
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
@@ -38,15 +40,28 @@ class Instant(types.TypeDecorator[datetime]):
             return microseconds(value)
         return value.astimezone(UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Turn what the driver read into an aware datetime in UTC."""
-        if value is None:
-            return None
-        if dialect.name == "sqlite":
-            return _EPOCH + timedelta(microseconds=value)
-        if value.tzinfo is None:
-            return value.replace(tzinfo=UTC)  # type: ignore[no-any-return]
-        return value if value.tzinfo is UTC else value.astimezone(UTC)  # type: ignore[no-any-return]
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:  # noqa: ARG002
+        """What turns what the driver read into an aware datetime in UTC.
+
+        A function itself, not SQLAlchemy's chain of three: a claimed row has four moments, and the
+        chain took 3 of the 35 us that claiming and completing a job cost.
+        """
+        return _from_integer if dialect.name == "sqlite" else _in_utc
+
+
+def _from_integer(value: int | None) -> datetime | None:
+    return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    zone = value.tzinfo
+    if zone is None:
+        return value.replace(tzinfo=UTC)
+    if zone is UTC or getattr(zone, "key", None) in _NAMES_OF_UTC:  # as servers mostly are
+        return value
+    return value.astimezone(UTC)
 
 
 def microseconds(value: datetime) -> int:
