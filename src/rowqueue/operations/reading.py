@@ -117,7 +117,9 @@ def stats() -> Operation[Stats]:
         counts: dict[str, dict[State, int]] = defaultdict(dict)
         oldest: dict[str, float] = {}
         for queue, word, count, waiting in counted:
-            state = s.layout.state_of(word)
+            state = s.layout.words.get(word)
+            if state is None:  # a word of the user's that is no state of ours
+                continue
             counts[queue][state] = counts[queue].get(state, 0) + count
             if waiting is not None:
                 oldest[queue] = max(0.0, float(waiting))

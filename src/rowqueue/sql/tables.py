@@ -119,6 +119,9 @@ def _job(metadata: sa.MetaData, prefix: str) -> sa.Table:
             table.c.finalized_at.is_not(None) == table.c.state.in_(final), name=f"{prefix}job_final"
         )
     )
+    # PostgreSQL's json refuses what is no JSON; elsewhere one such row, written by hand, would stop every claim.
+    valid = sa.CheckConstraint(sa.func.json_valid(table.c.args) == const(1), name=f"{prefix}job_args")
+    table.append_constraint(valid.ddl_if(dialect="sqlite"))
     _job_indexes(table, prefix)
     return table
 

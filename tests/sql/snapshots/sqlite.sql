@@ -30,7 +30,8 @@ CREATE TABLE rowqueue_job (
 	progress TEXT,
 	result TEXT,
 	CONSTRAINT rowqueue_job_state CHECK (state IN ('pending', 'scheduled', 'available', 'running', 'retryable', 'completed', 'cancelled', 'discarded', 'skipped')),
-	CONSTRAINT rowqueue_job_final CHECK ((finalized_at IS NOT NULL) = (state IN ('completed', 'cancelled', 'discarded', 'skipped')))
+	CONSTRAINT rowqueue_job_final CHECK ((finalized_at IS NOT NULL) = (state IN ('completed', 'cancelled', 'discarded', 'skipped'))),
+	CONSTRAINT rowqueue_job_args CHECK (json_valid(args) = 1)
 );
 
 CREATE INDEX rowqueue_job_claim ON rowqueue_job (queue, priority, scheduled_at, id) WHERE state = 'available';

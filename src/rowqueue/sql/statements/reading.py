@@ -72,6 +72,8 @@ def page(parts: Parts, chosen: Filter) -> Any:
             select = select.where(c[name] == param(name, sa.Text()))
     if chosen.states:
         select = select.where(c.is_in(*chosen.states))
+    elif parts.layout.mapped:  # rows in other states of the user's are no jobs
+        select = select.where(c.is_in(*parts.layout.states))
     for index in range(chosen.tags):
         select = select.where(parts.dialect.has_member(c.tags, param(f"tag_{index}", sa.Text())))
     order = key.desc() if chosen.newest_first else key
