@@ -146,12 +146,12 @@ def _claimable(parts: Parts, ready: Cols) -> ColumnElement[bool]:
     """Available and due; and failed long enough ago, where the table keeps no time to retry at."""
     layout = parts.layout
     available = ready.is_in(State.AVAILABLE)
-    if layout.has("scheduled_at"):
-        due = ready.scheduled_at
-        available = sa.and_(available, sa.or_(due.is_(None), due <= parts.now()))
     if layout.claim_expired:
         left = (ready.is_in(State.RUNNING), parts.expired(ready), ready.attempt < ready.max_attempts)
         available = sa.or_(available, sa.and_(*left))
+    if layout.has("scheduled_at"):
+        due = ready.scheduled_at
+        available = sa.and_(available, sa.or_(due.is_(None), due <= parts.now()))
     if layout.retry_on_read is None:
         return available
     old = parts.dialect.later(const(-layout.retry_on_read, sa.Double()))
