@@ -11,7 +11,7 @@ import click
 from rowqueue.cli.options import Duration, json_option
 from rowqueue.cli.target import TargetOptions, target_options
 from rowqueue.core.errors import ConfigurationError, InvalidArguments, UnknownKind
-from rowqueue.core.states import State
+from rowqueue.core.states import UNFINISHED, State
 from rowqueue.core.values import NewJob
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def command(
 
     options = {name: value for name, value in given.items() if value not in (None, ())}
     if "unique_states" in options:
-        options["unique_states"] = frozenset(map(State, options["unique_states"]))
+        options["unique_states"] = UNFINISHED | set(map(State, options["unique_states"]))
     if at is not None:
         options["at"] = _moment(at)
     if meta is not None:
