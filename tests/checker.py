@@ -8,6 +8,7 @@ for what happened while it was on its way.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Any, Literal
 
 GRAIN = 0.002
@@ -128,7 +129,7 @@ def _leases(report: Report, key: Any, of: Mapping[str, list[Event]]) -> None:
     for event in [*of["finish"], *of["gave_back"]]:
         if event.answer == "ok" and event.lease in until:
             until[event.lease] = min(until[event.lease], event.at)
-    for earlier, later in zip(starts, starts[1:], strict=False):
+    for earlier, later in pairwise(starts):
         between = [causes[lease] for lease in sorted(causes) if earlier.lease <= lease < later.lease]
         if earlier.lease == later.lease or not between:
             report.unexplained.append(key)
@@ -148,15 +149,18 @@ def _leases(report: Report, key: Any, of: Mapping[str, list[Event]]) -> None:
 def _once(report: Report, key: Any, of: Mapping[str, list[Event]], row: Row | None) -> None:
     accepted = sum(event.answer == "ok" for event in of["finish"])
     completed = row is not None and row.final and row.completed
-    if len(of["once"]) > 1 or (of["once"] and not completed) or accepted > 1:
-        report.not_once.append(key)
-    elif completed and not (of["once"] or of["effect"]) and of["enqueue"]:
+    twice = len(of["once"]) > 1 or accepted > 1
+    torn = bool(of["once"]) and not completed
+    never = completed and bool(of["enqueue"]) and not (of["once"] or of["effect"])
+    if twice or torn or never:
         report.not_once.append(key)
 
 
 def _out_of_order(starts: list[Event]) -> list[Any]:
     wrong, foremost = [], None
-    for event in sorted(starts, key=lambda event: event.at):  # a stable sort: one claim's jobs stay as they came
+    for event in sorted(
+        starts, key=lambda event: event.at
+    ):  # a stable sort: one claim's jobs stay as they came
         if foremost is not None and event.place < foremost:
             wrong.append(event.key)
         foremost = event.place if foremost is None else max(foremost, event.place)

@@ -1,6 +1,7 @@
 """When a failed job runs again, and how an exception ends an attempt."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,11 @@ from rowqueue.core.values import Outcome, seconds_of
 from tests.core.jobs import a_claim, a_job
 
 FAST = RetryPolicy.constant(5)
+
+
+def _wrong(value: Any) -> Any:
+    """A value that type checkers would refuse."""
+    return value
 
 
 def test_exponential_doubles_up_to_its_maximum():
@@ -44,10 +50,10 @@ def test_jitter_stays_within_its_fraction(attempt, random, jitter):
         lambda: RetryPolicy.exponential(-1),
         lambda: RetryPolicy.exponential(factor=0.5),
         lambda: RetryPolicy.constant(float("nan")),
-        lambda: RetryPolicy.constant("5"),
+        lambda: RetryPolicy.constant(_wrong("5")),
         lambda: RetryPolicy.constant(5, jitter=1.5),
         lambda: RetryPolicy.schedule([]),
-        lambda: RetryPolicy.custom(lambda _: "soon").delay(1, random=0),
+        lambda: RetryPolicy.custom(lambda _: _wrong("soon")).delay(1, random=0),
         lambda: RetryPolicy.custom(lambda _: -1.0).delay(1, random=0),
         lambda: RetryPolicy.custom(lambda _: float("inf")).delay(1, random=0),
     ],
@@ -58,7 +64,12 @@ def test_policies_that_make_no_sense_are_refused(make):
 
 
 def test_a_failure_ends_with_its_last_attempt():
-    for attempt, expected in ((1, State.RETRYABLE), (2, State.RETRYABLE), (3, State.DISCARDED), (4, State.DISCARDED)):
+    for attempt, expected in (
+        (1, State.RETRYABLE),
+        (2, State.RETRYABLE),
+        (3, State.DISCARDED),
+        (4, State.DISCARDED),
+    ):
         state, _ = after_failure(a_job(attempt=attempt), FAST, random=0.5)
         assert state is expected
     assert after_failure(a_job(), RetryPolicy.constant(0), random=0) == (State.AVAILABLE, 0.0)
@@ -115,8 +126,8 @@ def test_lengths_of_time():
     assert seconds_of(timedelta(minutes=2), "x") == 120
     assert seconds_of(3, "x") == 3.0
     for bad in (True, "3", None, -1, float("nan"), float("inf"), 1e11):
-        with pytest.raises(ConfigurationError, match="^x must be"):
-            seconds_of(bad, "x")
+        with pytest.raises(ConfigurationError, match=r"^x must be"):
+            seconds_of(_wrong(bad), "x")
     with pytest.raises(ConfigurationError, match=r"at least 1 s"):
         seconds_of(0.5, "x", minimum=1)
 

@@ -148,4 +148,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestLife.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)

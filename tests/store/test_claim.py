@@ -13,7 +13,12 @@ async def test_a_claim_starts_an_attempt_under_a_new_lease(store, rows):
     job = (await store.enqueue(NewJob(kind="k", args={"a": 1}))).job
     (claim,) = await store.claim(worker="w-1", lease=timedelta(seconds=9))
     assert (claim.key, claim.lease) == (job.id, 1)
-    assert (claim.job.state, claim.job.attempt, claim.job.lease, claim.job.args) == ("running", 1, 1, {"a": 1})
+    assert (claim.job.state, claim.job.attempt, claim.job.lease, claim.job.args) == (
+        "running",
+        1,
+        1,
+        {"a": 1},
+    )
     assert claim.job.attempted_by == "w-1"
     assert claim.job.leased_until - claim.job.attempted_at == timedelta(seconds=9)
     assert await store.get(job.id) == claim.job
@@ -48,9 +53,7 @@ async def test_jobs_come_in_order_of_priority_time_and_id(store, rows):
 
 
 async def test_the_limit_and_the_slots_of_queues_hold_together(store):
-    await store.enqueue_many(
-        [NewJob(kind="k", queue=queue) for queue in ("a", "b", "c") for _ in range(5)]
-    )
+    await store.enqueue_many([NewJob(kind="k", queue=queue) for queue in ("a", "b", "c") for _ in range(5)])
     claims = await store.claim(4, queues={"a": 2, "b": 1, "none": 9})
     assert sorted(claim.job.queue for claim in claims) == ["a", "a", "b"]
     assert len(await store.claim(3, queues=["a", "b", "c"])) == 3
@@ -144,10 +147,7 @@ async def test_extend_moves_the_lease_of_exactly_those_claims(store, rows):
         (True, "running", claims[0].key),
         (True, "running", claims[1].key),
     ]
-    left = {
-        key: row["left"]
-        for key, row in ((row["id"], row) for row in rows.rows(_LEFT[rows.is_sqlite]))
-    }
+    left = {key: row["left"] for key, row in ((row["id"], row) for row in rows.rows(_LEFT[rows.is_sqlite]))}
     assert [round(left[claim.key], -1) for claim in claims] == [100, 100, 10, 10]
     assert await store.extend([]) == []
 

@@ -197,9 +197,7 @@ async def test_a_wider_set_of_states_holds_the_key_after_the_end(store, rows, st
     key = (await store.enqueue(NewJob(kind="k", unique_key="u", unique_states=wide))).job.id
     now = rows.rows(f"SELECT created_at AS at FROM rowqueue_job WHERE id = {key}")[0]["at"]
     for final in sorted(FINAL):
-        rows.execute(
-            f"UPDATE rowqueue_job SET state = '{final}', finalized_at = created_at WHERE id = {key}"
-        )
+        rows.execute(f"UPDATE rowqueue_job SET state = '{final}', finalized_at = created_at WHERE id = {key}")
         again = await store.enqueue(NewJob(kind="k", unique_key="u", pending=True))
         assert again.inserted is (final is not state), (final, now)
         if again.inserted:

@@ -164,11 +164,17 @@ def _conflicted(store: Store, rows: Raw) -> Any:
 
 BATCH = [NewJob(kind="k", unique_key=key) for key in ("a", "held", "b")]
 SCENARIOS = {
-    "enqueue": Scenario(lambda s, c: s.enqueue(NewJob(kind="k", unique_key="u")), job_is("available", lease=0)),
+    "enqueue": Scenario(
+        lambda s, c: s.enqueue(NewJob(kind="k", unique_key="u")), job_is("available", lease=0)
+    ),
     "enqueue_many": Scenario(lambda s, c: s.enqueue_many(BATCH), unique, _held),
-    "enqueue without a key": Scenario(lambda s, c: s.enqueue(NewJob(kind="k")), at_least(1, 2, "rowqueue_job")),
+    "enqueue without a key": Scenario(
+        lambda s, c: s.enqueue(NewJob(kind="k")), at_least(1, 2, "rowqueue_job")
+    ),
     "claim": Scenario(lambda s, c: s.claim(2), claimed_once, jobs(3)),
-    "claim of queues": Scenario(lambda s, c: s.claim(2, queues={"default": 1, "b": 2}), claimed_once, jobs(3)),
+    "claim of queues": Scenario(
+        lambda s, c: s.claim(2, queues={"default": 1, "b": 2}), claimed_once, jobs(3)
+    ),
     "extend": Scenario(lambda s, c: s.extend(c, lease=500), all_are("running", 2), claims(2)),
     "complete": Scenario(
         lambda s, c: s.complete(c, "done"), job_is("completed", result="done", attempt=1), claims()
@@ -187,7 +193,9 @@ SCENARIOS = {
     "progress": Scenario(lambda s, c: s.progress(c, 0.5), job_is("running"), claims()),
     "add_log": Scenario(lambda s, c: s.add_log(c, "x"), at_least(1, 2, "rowqueue_log"), claims()),
     "skip by key": Scenario(lambda s, c: s.skip_many(c, "x"), job_is("skipped", errors=1, lease=1), jobs()),
-    "cancel by key": Scenario(lambda s, c: s.cancel_many(c, "x"), job_is("cancelled", errors=1, lease=1), jobs()),
+    "cancel by key": Scenario(
+        lambda s, c: s.cancel_many(c, "x"), job_is("cancelled", errors=1, lease=1), jobs()
+    ),
     "discard by key": Scenario(
         lambda s, c: s.discard_many(c, "x"), job_is("discarded", errors=1, lease=1), jobs()
     ),
@@ -226,7 +234,9 @@ def emptied(rows: Raw) -> None:
         rows.execute(f"DELETE FROM rowqueue_{name}")
 
 
-def attempt(store: Store, faults: Faults, scenario: Scenario, context: Any, at: int | None, when: Any) -> list[str]:
+def attempt(
+    store: Store, faults: Faults, scenario: Scenario, context: Any, at: int | None, when: Any
+) -> list[str]:
     faults.watch(at, when)
     try:
         scenario.act(store, context)
@@ -284,6 +294,25 @@ def test_a_first_init_may_fail_at_every_statement(database_url: str) -> None:
     print(f"{2 * statements} fault points in init")
 
 
+def test_a_mixed_batch_is_written_whole_or_not_at_all(tables_url: str) -> None:
+    store, faults = faulty_store(tables_url)
+    with contextlib.closing(store), raw(tables_url) as rows:
+        taken = claims(3)(store, rows)
+        before = rows.all()
+        faults.watch()
+        store.finish([])
+        for at in range(100):
+            faults.watch(at, "before")
+            try:
+                mixed(store, taken)
+            except DatabaseUnavailable:
+                assert rows.all() == before
+            else:
+                break
+        assert at == 5  # BEGIN, three statements, COMMIT
+        mixed_is(store, taken, rows)
+
+
 STEPS = ("nothing", "begin", "effect", "complete", "commit")
 
 
@@ -294,7 +323,10 @@ def test_work_and_completion_in_one_transaction_take_effect_once_wherever_it_cra
     with contextlib.closing(Store(tables_url)) as store, raw(tables_url) as rows:
         rows.execute("DROP TABLE IF EXISTS effect")
         rows.execute("CREATE TABLE effect (job_id bigint)")
-        keys = [answer.job.id for answer in store.enqueue_many([NewJob(kind="k") for _ in range(each * len(STEPS))])]
+        keys = [
+            answer.job.id
+            for answer in store.enqueue_many([NewJob(kind="k") for _ in range(each * len(STEPS))])
+        ]
         plan = {key: STEPS[key % len(STEPS)] for key in keys}
         while taken := store.claim(20):
             for claim in taken:

@@ -166,7 +166,7 @@ async def test_release_gives_the_attempt_back_and_the_place_in_the_queue(store):
 async def test_a_worker_ends_its_job_with_a_reason_or_without(store, verb):
     one, two, *many = await claimed(store, 4)
     state = {"skip": "skipped", "cancel": "cancelled", "discard": "discarded"}[verb]
-    assert (await getattr(store, verb)(one, "not \"needed\"")).state == state
+    assert (await getattr(store, verb)(one, 'not "needed"')).state == state
     assert (await getattr(store, verb)(two)).state == state
     answers = await getattr(store, f"{verb}_many")(many, "all of them")
     assert [(answer.done, answer.state) for answer in answers] == [(True, state)] * 2

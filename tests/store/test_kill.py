@@ -46,7 +46,9 @@ def test_killed_and_frozen_workers_lose_nothing_and_change_nothing_that_is_not_t
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_without_the_lease_in_the_guard_the_checker_sees_stale_writes(tables_url: str, tmp_path: Path) -> None:
+def test_without_the_lease_in_the_guard_the_checker_sees_stale_writes(
+    tables_url: str, tmp_path: Path
+) -> None:
     """The negative control: the very same run, its statements guarded by key and state alone."""
     keys = filled(tables_url, 200)
     plan = Plan(tables_url, str(tmp_path), kills=0, freeze_every=20, fenced=False)

@@ -17,10 +17,37 @@ VALUES = st.recursive(
     max_leaves=15,
 )
 ARGUMENTS = st.dictionaries(st.text(st.characters(), max_size=5), VALUES, max_size=4)
-AWKWARD = ["'", '"', "`", "\\", "%", "%s", "%(a)s", ":a", "::text", "{}", "{0}", "$1", "?", "\n", "\t", "--", ";", "/*", "ü", "漢", "🎉", "\u202e", " ", "\ufeff", "null", "[]"]
+AWKWARD = [
+    "'",
+    '"',
+    "`",
+    "\\",
+    "%",
+    "%s",
+    "%(a)s",
+    ":a",
+    "::text",
+    "{}",
+    "{0}",
+    "$1",
+    "?",
+    "\n",
+    "\t",
+    "--",
+    ";",
+    "/*",
+    "ü",
+    "漢",
+    "🎉",
+    "\u202e",
+    " ",
+    "\ufeff",
+    "null",
+    "[]",
+]
 NAMES = st.lists(st.sampled_from([*AWKWARD, "a", "B"]) | st.characters(), max_size=8).map("".join)
 FAST = settings(
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -44,8 +71,9 @@ def test_a_value_comes_back_as_it_went_in_or_is_refused_in_words(kept, args, res
     try:
         one = kept.enqueue(NewJob(kind="k", args=args, meta={"meta": entry}))
         two, three = kept.enqueue_many([NewJob(kind="k", args=args), NewJob(kind="k", meta={"m": args})])
-    except InvalidArguments as refused:
-        assert "\n" not in str(refused)
+    except InvalidArguments:
+        with pytest.raises(InvalidArguments, match=r"^the (arguments|meta) of k [^\n]+\Z"):
+            kept.enqueue(NewJob(kind="k", args=args, meta={"meta": entry}))
         return
     assert one.inserted
     claims = kept.claim(3)
@@ -66,6 +94,10 @@ def test_a_value_comes_back_as_it_went_in_or_is_refused_in_words(kept, args, res
     assert same(kept.log(three.job.id)[0].entry, entry)
 
 
+def _is_a_name(text: str) -> bool:
+    return 0 < len(text) <= 200 and "\0" not in text and not any(0xD800 <= ord(c) < 0xE000 for c in text)
+
+
 @FAST
 @given(name=NAMES, other=NAMES)
 @example(name="%(a)s", other="'; DROP TABLE rowqueue_job; --")
@@ -81,11 +113,11 @@ def test_a_name_works_in_every_place_or_is_refused_in_words(kept, name, other):
         correlation_group=name,
         unique_key=name,
     )
-    try:
-        found = kept.enqueue(job).job
-    except ConfigurationError as refused:
-        assert "\n" not in str(refused)
+    if not all(_is_a_name(text) for text in (name, other)):
+        with pytest.raises(ConfigurationError, match=r"\A[^\n]+\Z"):
+            kept.enqueue(job)
         return
+    found = kept.enqueue(job).job
     assert not kept.enqueue_many([job, NewJob(kind="beside", queue="beside", pending=True)])[0].inserted
     assert kept.get(found.id) == found
     filters = {"kind": name, "queue": other, "correlation_id": other, "correlation_group": name}

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from rowqueue.core.states import State
-from rowqueue.core.values import NewJob
+from rowqueue.core.values import NewJob, Outcome
 from rowqueue.store.store import Store
 from tests.support.session import plain_url
 from tests.support.stores import Raw, raw
@@ -30,7 +30,9 @@ def rows(tables_url):
 
 
 @pytest.mark.slow
-def test_eight_processes_claim_each_of_two_thousand_rows_once(tables_url: str, shared: Store, rows: Raw) -> None:
+def test_eight_processes_claim_each_of_two_thousand_rows_once(
+    tables_url: str, shared: Store, rows: Raw
+) -> None:
     jobs = [NewJob(kind="k", priority=1 + n % 3) for n in range(2000)]
     expected = {answer.job.id for answer in shared.enqueue_many(jobs)}
     answers = together(claim_all, 8, url=tables_url, batch=7)
@@ -117,7 +119,9 @@ def test_a_stale_worker_is_refused_every_time(shared: Store, rows: Raw) -> None:
     """Whoever took the job since: a rescue, another claim, a person; and whatever became of it."""
     takers = {
         "rescued": lambda claim: rows.pass_time(100, claim.key) or shared.rescue(),
-        "rescued and claimed": lambda claim: rows.pass_time(100, claim.key) or shared.rescue() and shared.claim(),
+        "rescued and claimed": lambda claim: (
+            rows.pass_time(100, claim.key) or (shared.rescue() and shared.claim())
+        ),
         "released and claimed": lambda claim: shared.release(claim) and shared.claim(),
         "snoozed, promoted, claimed": lambda claim: (
             shared.snooze(claim, 0) and shared.promote_due() and shared.claim()
@@ -130,7 +134,7 @@ def test_a_stale_worker_is_refused_every_time(shared: Store, rows: Raw) -> None:
             shared.discard(claim.key) and shared.retry(claim.key) and shared.claim()
         ),
         "completed by the other": lambda claim: (
-            rows.pass_time(100, claim.key) or shared.rescue() and shared.complete_many(shared.claim())
+            rows.pass_time(100, claim.key) or (shared.rescue() and shared.complete_many(shared.claim()))
         ),
     }
     tried = 0
@@ -139,10 +143,10 @@ def test_a_stale_worker_is_refused_every_time(shared: Store, rows: Raw) -> None:
             lambda claim: shared.complete(claim, "stale"),
             lambda claim: shared.fail(claim, "stale"),
             lambda claim: shared.snooze(claim, 5),
-            lambda claim: shared.release(claim),
-            lambda claim: shared.skip(claim),
-            lambda claim: shared.cancel(claim),
-            lambda claim: shared.discard(claim),
+            shared.release,
+            shared.skip,
+            shared.cancel,
+            shared.discard,
             lambda claim: shared.extend([claim])[0],
             lambda claim: shared.progress(claim, 0.5),
             lambda claim: shared.add_log(claim, "stale"),
@@ -152,6 +156,7 @@ def test_a_stale_worker_is_refused_every_time(shared: Store, rows: Raw) -> None:
             assert take(claim), name
             before = rows.row(claim.key)
             outcome = write(claim)
+            assert isinstance(outcome, Outcome)
             assert outcome.reason == "lost", name
             assert rows.row(claim.key) == before, name
             tried += 1
@@ -172,7 +177,9 @@ def test_a_locked_row_is_passed_over_and_its_lease_counts_as_alive(postgres_tabl
         assert bound.complete(claims[1])  # type: ignore[union-attr]
         outcomes = store.extend(claims, lease=100)
         assert [outcome.reason for outcome in outcomes] == [None] * 3
-        rows.execute("UPDATE rowqueue_job SET leased_until = now() - interval '1 s' WHERE id <> %d" % claims[1].key)
+        rows.execute(
+            f"UPDATE rowqueue_job SET leased_until = now() - interval '1 s' WHERE id <> {claims[1].key}"
+        )
         assert {found.key for found in store.rescue()} == {claims[0].key, claims[2].key}
         assert store.promote_due() == {}
         handler.commit()

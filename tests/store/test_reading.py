@@ -103,7 +103,7 @@ async def test_stats_count_by_queue_and_state(store, rows):
     await store.enqueue_many(
         [NewJob(kind="k", queue="a"), NewJob(kind="k", queue="a"), NewJob(kind="k", queue="b", delay=60)]
     )
-    (claim,) = await store.claim(1, queues=["a"])
+    await store.claim(1, queues=["a"])
     rows.pass_time(100)
     await store.pause("c")
     stats = await store.stats()

@@ -33,7 +33,7 @@ async def opened(asynchronous):
 async def test_without_tables_every_verb_says_what_to_do(database_url, opened):
     store = opened(database_url)
     for _ in range(2):
-        with pytest.raises(SchemaMissing, match="no table rowqueue_job .*run 'rowqueue init'"):
+        with pytest.raises(SchemaMissing, match=r"no table rowqueue_job .*run 'rowqueue init'"):
             await store.enqueue(NewJob(kind="k"))
     with pytest.raises(SchemaMissing):
         await store.check_schema()

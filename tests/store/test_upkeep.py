@@ -50,9 +50,9 @@ async def test_next_due_is_the_time_until_the_first(store, rows):
 
 async def test_rescue_takes_what_was_left_and_says_why(store, rows):
     await store.enqueue_many([NewJob(kind="k", queue="q") for _ in range(3)])
-    left, healthy, anonymous = await store.claim(1, worker="w-1") + await store.claim(
-        1, worker="w-2"
-    ) + await store.claim(1)
+    left, healthy, anonymous = (
+        await store.claim(1, worker="w-1") + await store.claim(1, worker="w-2") + await store.claim(1)
+    )
     assert await store.rescue() == []
     rows.pass_time(40, left.key, anonymous.key)
     rescued = {found.key: found for found in await store.rescue()}
@@ -78,7 +78,7 @@ async def test_rescue_takes_what_was_left_and_says_why(store, rows):
 
 
 async def test_a_worker_of_any_name_can_be_named(store, rows):
-    name = "w \"quoted\" \\ % {} $1\n'"
+    name = 'w "quoted" \\ % {} $1\n\''
     await store.enqueue(NewJob(kind="k"))
     await store.claim(worker=name)
     rows.pass_time(40)

@@ -56,7 +56,10 @@ def fill(connection: psycopg.Connection[Any], table: str, rows: int, *, statisti
         rows: how many.
         statistics: what the planner knows: `none`, `all ready` (from before the work began), or `fresh`.
     """
-    run = lambda text: connection.execute(text.format(table=table, rows=rows, state=_STATE))  # type: ignore[call-overload]  # noqa: E731
+
+    def run(text: str) -> None:
+        connection.execute(text.format(table=table, rows=rows, state=_STATE))  # type: ignore[call-overload]
+
     run("ALTER TABLE {table} SET (autovacuum_enabled = false)")
     run(_INSERT)
     if statistics == "all ready":

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 import psycopg
+from psycopg.rows import dict_row
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -38,7 +39,7 @@ class Borrowed:
     def __init__(
         self,
         connection: Any,
-        execute: Callable[[str], Any],
+        execute: Any,
         commit: Callable[[], Any],
         rollback: Callable[[], Any],
         savepoint: Callable[[], Any],
@@ -135,7 +136,9 @@ async def of_psycopg(url: str) -> AsyncIterator[Borrowed]:
 @asynccontextmanager
 async def of_psycopg_rows(url: str) -> AsyncIterator[Borrowed]:
     """With a row factory of the user's, and text cursors that are not ours."""
-    with closing(psycopg.connect(plain_url(url), row_factory=psycopg.rows.dict_row)) as c:
+    connected: Any = psycopg.connect(plain_url(url))
+    connected.row_factory = dict_row
+    with closing(connected) as c:
         yield Borrowed(c, c.execute, c.commit, c.rollback, c.transaction)
 
 
@@ -233,7 +236,8 @@ async def _die(url: str, name: str, number: int) -> None:
 
 
 def main(url: str) -> None:
-    for number, name in enumerate(WAYS[make_url(url).get_backend_name()]):
+    ways = WAYS[make_url(url).get_backend_name()]
+    for number, name in enumerate(ways):
         child = os.fork()
         if child == 0:
             asyncio.run(_die(url, name, number))
@@ -241,7 +245,7 @@ def main(url: str) -> None:
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
             sys.exit(f"{name} was not killed but ended with {status}")
-    print(number + 1)
+    print(len(ways))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -26,8 +27,8 @@ from rowqueue.core.states import FINAL
 from rowqueue.core.values import Claim
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.store.store import Store
-from tests.checker import Event, Row
-from tests.support.session import plain_url
+from tests.checker import Event, Row, What
+from tests.support.session import ROOT, plain_url
 from tests.support.stores import raw
 
 
@@ -84,7 +85,9 @@ def work(plan: Plan, store: Store, number: int) -> None:
             say(what="start", key=claim.key, lease=claim.lease, at=_at(claim), until=_until(claim))
         if not claims:
             stats = store.stats()
-            if not any(count for queue in stats.queues for state, count in queue.counts.items() if state not in FINAL):
+            if not any(
+                count for queue in stats.queues for state, count in queue.counts.items() if state not in FINAL
+            ):
                 os._exit(0)
             time.sleep(0.05)  # nothing to claim until a lease runs out: a worker polls
             continue
@@ -98,7 +101,14 @@ def _work_batch(plan: Plan, store: Store, own: Any, claims: list[Claim], say: An
             _work_slowly(plan, store, own, claim, say)
             at = time.time()
             for held, outcome in zip(quick, store.extend(quick), strict=True):
-                say(what="extend", key=held.key, lease=held.lease, at=at, until=at + plan.lease, answer=_answer(outcome))
+                say(
+                    what="extend",
+                    key=held.key,
+                    lease=held.lease,
+                    at=at,
+                    until=at + plan.lease,
+                    answer=_answer(outcome),
+                )
     with _transaction(own):
         for claim in quick:
             own.execute(f"INSERT INTO effect VALUES ({claim.key}, {claim.lease})")
@@ -107,7 +117,9 @@ def _work_batch(plan: Plan, store: Store, own: Any, claims: list[Claim], say: An
     done = [claim for claim in quick if claim not in failing]
     for claim, outcome in zip(done, store.complete_many(done), strict=True):
         say(what="finish", key=claim.key, lease=claim.lease, at=at, answer=_answer(outcome))
-    for claim, outcome in zip(failing, store.fail_many(failing, ["boom"] * len(failing), delay=0), strict=True):
+    for claim, outcome in zip(
+        failing, store.fail_many(failing, ["boom"] * len(failing), delay=0), strict=True
+    ):
         if not outcome:
             say(what="finish", key=claim.key, lease=claim.lease, at=at, answer="stale")
 
@@ -225,8 +237,11 @@ def history(plan: Plan, keys: list[int]) -> tuple[list[Event], dict[int, Row]]:
         events += [Event(**json.loads(line)) for line in lines]
     rows = {}
     with raw(plan.url) as table, contextlib.closing(Store(plan.url)) as store:
-        for what, name in (("effect", "effect"), ("once", "effect_once")):
-            events += [Event(what, row["job_id"], row["lease"]) for row in table.rows(f"SELECT * FROM {name}")]  # type: ignore[arg-type]
+        tables: tuple[tuple[What, str], ...] = (("effect", "effect"), ("once", "effect_once"))
+        for what, name in tables:
+            events += [
+                Event(what, row["job_id"], row["lease"]) for row in table.rows(f"SELECT * FROM {name}")
+            ]  # type: ignore[arg-type]
         for key, row in table.all().items():
             rows[key] = Row(row["state"] in FINAL, row["state"] == "running", row["state"] == "completed")
             if row["errors"] is None:
@@ -249,15 +264,12 @@ def history(plan: Plan, keys: list[int]) -> tuple[list[Event], dict[int, Row]]:
 
 def run(plan: Plan, timeout: float) -> dict[str, int]:
     """Run a nursery in a process of its own."""
-    import subprocess
-
-    from tests.support.session import ROOT
-
     done = subprocess.run(
         [sys.executable, "-m", __name__, json.dumps(asdict(plan))],
         cwd=ROOT,
         capture_output=True,
         text=True,
+        check=False,
         timeout=timeout,
     )
     assert done.returncode == 0, done.stderr

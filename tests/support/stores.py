@@ -54,7 +54,8 @@ class Raw:
             )
             self._connection.row_factory = sqlite3.Row
         else:
-            self._connection = psycopg.connect(plain_url(url), autocommit=True, row_factory=dict_row)
+            self._connection = psycopg.connect(plain_url(url), autocommit=True)
+            self._connection.row_factory = dict_row
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         return [dict(row) for row in self._connection.execute(query).fetchall()]

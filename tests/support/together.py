@@ -8,7 +8,10 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 from rowqueue.core.states import UNFINISHED, State
@@ -35,8 +38,6 @@ def claim_all(number: int, url: str, batch: int) -> Any:
 
 def produce(number: int, url: str, keys: int, threads: int, step: int) -> Any:
     """Enqueue every unique key, in an order of one's own, from several threads; what each was told."""
-    from concurrent.futures import ThreadPoolExecutor
-
     store = Store(url)
     wide = UNFINISHED | {State.COMPLETED}
 
@@ -82,7 +83,7 @@ def upkeep(number: int, url: str, rounds: int) -> Any:
 def together(what: Callable[..., Any], count: int, timeout: float = 100, **arguments: Any) -> list[Any]:
     """Run a function of this module in so many processes at once; their answers."""
     command = [sys.executable, "-m", __name__, what.__name__, str(count), json.dumps(arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout)
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == count
@@ -91,7 +92,7 @@ def together(what: Callable[..., Any], count: int, timeout: float = 100, **argum
 
 def main(name: str, count: int, arguments: dict[str, Any]) -> None:
     what = globals()[name]
-    with Store(arguments["url"]) if hasattr(Store, "__enter__") else _closing(arguments["url"]) as store:
+    with closing(Store(arguments["url"])) as store:
         store.check_schema()
         store.statements()
     gate, open_gate = os.pipe()
@@ -108,8 +109,6 @@ def main(name: str, count: int, arguments: dict[str, Any]) -> None:
                     answer.flush()
                 os._exit(0)
             except BaseException:  # noqa: BLE001 - a fork must not run its parent's code
-                import traceback
-
                 traceback.print_exc()
                 os._exit(1)
         os.close(writing)
@@ -121,12 +120,6 @@ def main(name: str, count: int, arguments: dict[str, Any]) -> None:
             print(answer.read())
     failed = sum(os.wait()[1] != 0 for _ in range(count))
     sys.exit(f"{failed} of {count} processes failed" if failed else 0)
-
-
-def _closing(url: str) -> Any:
-    from contextlib import closing
-
-    return closing(Store(url))
 
 
 if __name__ == "__main__":
