@@ -109,7 +109,14 @@ def long_transactions(_parts: Parts) -> Any:
     because they may hold arguments.
     """
     activity = _catalog(
-        "pg_stat_activity", "pid", "usename", "application_name", "state", "xact_start", "datname"
+        "pg_stat_activity",
+        "pid",
+        "usename",
+        "application_name",
+        "state",
+        "xact_start",
+        "datname",
+        "backend_type",
     )
     prepared = _catalog("pg_prepared_xacts", "gid", "owner", "prepared", "database")
     here = sa.func.current_database(type_=sa.Text())
@@ -119,7 +126,12 @@ def long_transactions(_parts: Parts) -> Any:
         sa.cast(activity.c.application_name, sa.Text()).label("program"),
         sa.cast(activity.c.state, sa.Text()).label("state"),
         _since(activity.c.xact_start).label("seconds"),
-    ).where(activity.c.datname == here, activity.c.xact_start.is_not(None))
+    ).where(
+        activity.c.datname == here,
+        activity.c.backend_type == const("client backend", sa.Text()),  # a vacuum does not hold back another
+        activity.c.xact_start.is_not(None),
+        activity.c.pid != sa.func.pg_backend_pid(type_=sa.Integer()),
+    )
     forgotten = sa.select(
         sa.cast(prepared.c.gid, sa.Text()),
         sa.cast(prepared.c.owner, sa.Text()),
