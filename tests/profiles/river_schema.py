@@ -6,6 +6,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from rowqueue.profiles.river import Client, Job
+
 RIVER_DDL = """
 CREATE TYPE river_job_state AS ENUM (
     'available', 'cancelled', 'completed', 'discarded', 'pending', 'retryable', 'running', 'scheduled'
@@ -67,7 +69,9 @@ class River:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
+        self.connection = psycopg.Connection[dict[str, Any]].connect(
+            url, autocommit=True, row_factory=dict_row
+        )  # type: ignore[arg-type]
 
     def execute(self, query: str, *values: Any) -> list[dict[str, Any]]:
         cursor = self.connection.execute(query, values or None)  # type: ignore[call-overload]
@@ -109,3 +113,16 @@ class River:
 
     def close(self) -> None:
         self.connection.close()
+
+
+def fetched(client: Client, river: River, **columns: Any) -> Job:
+    """A job that a River client inserted and that we run."""
+    river.insert(**columns)
+    (job,) = client.job_get_available(1)
+    return job
+
+
+def pretend_running(river: River, id_: int) -> None:
+    """River's rescuer and another Go worker have taken the job since."""
+    river.update(id_, state="'running'", attempt="attempt + 1", attempted_at="now() + interval '1 second'",
+                 attempted_by="array_append(attempted_by, 'go')")  # fmt: skip

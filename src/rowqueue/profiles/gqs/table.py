@@ -14,6 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.sql.elements import Null
 
 from rowqueue.core.states import State
 from rowqueue.profiles.gqs.model import Job, Status
@@ -134,7 +135,7 @@ def moments(dialect: Dialect) -> Codec:
         return plain
 
     def write(value: Any) -> Any:
-        if isinstance(value, sa.sql.elements.Null):
+        if isinstance(value, Null):
             return value
         return plain.write(value).concat(const("+00:00", sa.Text()))
 

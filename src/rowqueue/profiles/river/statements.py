@@ -156,7 +156,7 @@ def schedule(parts: Parts) -> Any:
     table, c = parts.layout.base, parts.c
     due = parts.alias("due")
     d = due.table.c
-    picked = (
+    picked: Any = (
         sa.select(d.id, d.unique_key, d.unique_states, d.priority, d.scheduled_at, d.state)
         .where(
             due.is_in(State.SCHEDULED, State.RETRYABLE),

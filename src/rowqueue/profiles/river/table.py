@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.elements import ColumnElement, Null
 
 from rowqueue.core.policies import RetryPolicy
 from rowqueue.profiles.river import statements
@@ -93,7 +93,7 @@ def _text_at(column: Any, *path: str) -> ColumnElement[Any]:
 def _set(key: str, current: Any, value: Any, _written: Mapping[str, Any]) -> Any:
     """One key of the metadata; NULL takes it out."""
     name = const(key, sa.Text())
-    if isinstance(value, sa.sql.elements.Null):
+    if isinstance(value, Null):
         return current.op("-", return_type=postgresql.JSONB())(name)
     return current.op("||", return_type=postgresql.JSONB())(sa.func.jsonb_build_object(name, value))
 
@@ -115,7 +115,7 @@ def _read_lease(column: Any) -> Any:
 
 
 def _write_lease(current: Any, value: Any, written: Mapping[str, Any]) -> Any:
-    if isinstance(value, sa.sql.elements.Null):
+    if isinstance(value, Null):
         return _set(LEASE, current, value, written)
     claimed = written.get("attempted_at", sa.literal_column("attempted_at"))
     lease = sa.func.jsonb_build_object(const("at", sa.Text()), claimed, const("until", sa.Text()), value)
