@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from rowqueue.core.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, StoreError
 from rowqueue.core.values import NewJob
 from rowqueue.store.async_store import AsyncStore
+from rowqueue.store.database import Database
 from rowqueue.store.store import Store
 from tests.support.session import plain_url
 from tests.support.stores import Awaited, raw
@@ -104,8 +105,9 @@ async def test_a_closed_store_opens_again(make_store):
 
 
 def test_sqlite_is_in_wal_and_syncs_each_commit_unless_told_otherwise(sqlite_tables):
-    for option, level in (({}, 2), ({"synchronous": "NORMAL"}, 1), ({"synchronous": "EXTRA"}, 3)):
-        with contextlib.closing(Store(sqlite_tables, **option)) as store, store._pool.connection() as own:
+    assert Database(sqlite_tables).synchronous == "FULL"
+    for option, level in (("FULL", 2), ("NORMAL", 1), ("EXTRA", 3)):
+        with contextlib.closing(Store(sqlite_tables, synchronous=option)) as store, store._pool.connection() as own:
             assert own.raw.execute("PRAGMA synchronous").fetchone() == (level,)
             assert own.raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
