@@ -1,6 +1,7 @@
 """Where connections come from: URLs, engines, several hosts; and connections that die."""
 
 import contextlib
+from typing import Any
 
 import psycopg
 import pytest
@@ -75,7 +76,7 @@ def _driver(url, postgres, sqlite):
 @pytest.mark.parametrize("name", SOURCES)
 async def test_a_store_works_on_every_source_of_connections(tables_url, name, asynchronous):
     source = SOURCES[name](tables_url)
-    store = AsyncStore(source) if asynchronous else Awaited(Store(source))
+    store: Any = AsyncStore(source) if asynchronous else Awaited(Store(source))
     await store.enqueue_many([NewJob(kind="k"), NewJob(kind="k", delay=60)])
     (claim,) = await store.claim(5)
     assert await store.complete(claim)
