@@ -26,6 +26,7 @@ from rowqueue.core.errors import ConfigurationError, DatabaseUnavailable
 @click.option("--lease", type=float, metavar="SECONDS", help="How long a claim lasts (default: the app's).")
 @click.option("--poll", type=float, default=1.0, show_default=True, metavar="SECONDS")
 @click.option("--grace", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@click.option("--health", metavar="[HOST]:PORT", help="Answer GET /health and /ready there.")
 @click.option("--lifeline", is_flag=True, hidden=True)  # set by the supervisor: stop when stdin ends
 def command(
     target: TargetOptions,
@@ -37,6 +38,7 @@ def command(
     lease: float | None,
     poll: float,
     grace: float,
+    health: str | None,
     lifeline: bool,
 ) -> int:
     """Run the jobs of APP (module:name) until SIGTERM or Ctrl-C.
@@ -52,6 +54,8 @@ def command(
     worker = Worker(
         app, queues=slots, concurrency=concurrency, lease=lease, poll=poll, grace=grace, drain=drain
     )
+    if health and processes > 1:
+        raise ConfigurationError("--health is for one process: leave out --processes")
     if processes > 1:  # what is wrong with the app or the options was said above, once
         from rowqueue.cli.supervisor import Supervisor
 
@@ -72,7 +76,12 @@ def command(
         on_parent_death(worker.stop)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        return worker.run()
+        with contextlib.ExitStack() as around:
+            if health:
+                from rowqueue.cli.health import serving
+
+                around.enter_context(serving(worker, health))
+            return worker.run()
     finally:
         app.close()
 
