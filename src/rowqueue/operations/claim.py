@@ -116,12 +116,11 @@ def _with_records(s: Statements, rows: Rows, duration: float) -> Steps[list[Clai
     return [Claim(job.id, job.lease, job, record, fence) for (job, fence), record in jobs]
 
 
-def _statement(
-    s: Statements, kinds: Sequence[str] | None, where: Where | None, by_queue: bool
-) -> Statement:
+def _statement(s: Statements, kinds: Sequence[str] | None, where: Where | None, by_queue: bool) -> Statement:
     if where is None:
         return s["claim" + ("" if kinds is None else "_kinds") + ("_queue" if by_queue else "")]
-    return s.compile("claim", sql.claim(s.parts, kinds=kinds is not None, queue=by_queue, where=where))
+    build: Any = s.layout.statements.get("claim", sql.claim)
+    return s.compile("claim", build(s.parts, kinds=kinds is not None, queue=by_queue, where=where))
 
 
 def _order(job: Job) -> tuple[Any, ...]:

@@ -85,7 +85,8 @@ class JobTable:
             errors are kept in a sidecar with its key, which ``store.init()`` creates.
         claim_expired: claims take rows whose lease ran out as they are, without a rescue in between, as gqs does.
         statements: statements of this table's own, by the name of the one that each stands for; a function from
-            the statements' ``Parts`` that takes the same parameters and returns the same columns.
+            the statements' ``Parts`` that takes the same parameters and returns the same columns; ``claim`` also
+            takes the options of the claim that it stands for.
         retry_on_read: failed rows keep their state and become claimable once ``finalized_at`` is older
             than the store's (constant) retry delay, as Sourcegraph's tables work.
 
