@@ -13,10 +13,11 @@ from rowqueue.sql.statements.catalog import Statements
 
 
 class Standing(NamedTuple):
-    """How a row stands: its fence, its state, and whether somebody asked to cancel it."""
+    """How a row stands: its fence, its state (None: a word of the user's that the mapping does not name), and
+    whether somebody asked to cancel it."""
 
     fence: tuple[Any, ...]
-    state: State
+    state: State | None
     cancel_requested: bool
 
     def outcome(self, key: Key, reason: Reason | None) -> Outcome:
@@ -41,7 +42,7 @@ def standing(s: Statements, keys: Sequence[Key]) -> Steps[dict[Any, Standing]]:
     rows = yield s.call("standing", **s.pack_keys(keys))
     width = len(s.layout.key)
     return {
-        key_of(row, s.layout): Standing(tuple(row[width:-2]), s.layout.state_of(row[-2]), bool(row[-1]))
+        key_of(row, s.layout): Standing(tuple(row[width:-2]), s.layout.words.get(row[-2]), bool(row[-1]))
         for row in rows
     }
 
