@@ -43,6 +43,8 @@ def load(monkeypatch, tmp_path):
         monkeypatch.setenv("DATABASE_URL", url)
         monkeypatch.chdir(tmp_path)
         spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)

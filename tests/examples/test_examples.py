@@ -2,6 +2,7 @@
 
 import importlib.util
 import sqlite3
+import warnings
 from contextlib import closing
 from datetime import timedelta
 
@@ -70,6 +71,7 @@ def test_image_job(run, load, sqlite_url, tmp_path):
     with harness(example.app) as jobs:
         example.render.enqueue("other.pgm", 20, 10)
         (ran,) = jobs.drain()
+        assert ran.job.progress is not None
         assert (ran.state, ran.job.progress.fraction) == (State.COMPLETED, 1.0)
         example.render.enqueue("third.pgm", 20, 10)
         (claim,) = example.app.store.claim(1)
@@ -128,8 +130,8 @@ def signup(load, database_url):
 
 @pytest.fixture
 def client(signup):
-    from fastapi.testclient import TestClient
-
+    with warnings.catch_warnings(action="ignore"):  # newer versions of it ask for a successor of httpx
+        from fastapi.testclient import TestClient
     with TestClient(signup.web) as client:
         yield client
 

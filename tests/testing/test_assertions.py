@@ -2,13 +2,13 @@
 
 import pytest
 
-from rowqueue import InvalidArguments, State
+from rowqueue import App, InvalidArguments, State
 from rowqueue.core.values import NewJob
 from rowqueue.testing import harness
 
 
 @pytest.fixture
-def mail(app):
+def mail(app: App):
     @app.job(kind="mail", queue="mail")
     def mail(user: int, subject: str = "hi") -> None: ...
 
@@ -16,14 +16,14 @@ def mail(app):
 
 
 @pytest.fixture
-def other(app):
+def other(app: App):
     @app.job(kind="other")
     def other(queue: str = "") -> None: ...
 
     return other
 
 
-def test_what_was_enqueued_is_found(app, mail, other):
+def test_what_was_enqueued_is_found(app: App, mail, other):
     with harness(app) as jobs:
         first = mail.enqueue(7).job
         second = mail.options(queue="bulk").enqueue(7, subject="news").job
@@ -44,7 +44,7 @@ def test_what_was_enqueued_is_found(app, mail, other):
         jobs.assert_enqueued(mail, 7)  # it was, whatever became of it
 
 
-def test_failing_says_what_was_there(app, mail, other):
+def test_failing_says_what_was_there(app: App, mail, other):
     with harness(app) as jobs:
         with pytest.raises(AssertionError, match=r"^mail\(\) was not enqueued, but:\n  nothing$"):
             jobs.assert_enqueued(mail)
@@ -62,7 +62,7 @@ def test_failing_says_what_was_there(app, mail, other):
             jobs.refute_enqueued(mail, "eight")
 
 
-def test_only_jobs_of_this_test_are_seen_all_of_them(app, mail):
+def test_only_jobs_of_this_test_are_seen_all_of_them(app: App, mail):
     mail.enqueue(1)
     with harness(app) as jobs:
         assert jobs.all_enqueued() == []

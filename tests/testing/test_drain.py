@@ -13,7 +13,7 @@ from rowqueue.testing import harness
 from tests.worker import harness as workers
 
 
-def test_nothing_runs_before_drain_and_everything_due_after(app):
+def test_nothing_runs_before_drain_and_everything_due_after(app: App):
     done = []
 
     @app.job(kind="parent")
@@ -35,7 +35,7 @@ def test_nothing_runs_before_drain_and_everything_due_after(app):
         assert jobs.drain() == []
 
 
-async def test_drained_in_a_loop(app):
+async def test_drained_in_a_loop(app: App):
     @app.job(kind="coroutine")
     async def coroutine(word: str) -> str:
         return word
@@ -53,7 +53,7 @@ async def test_drained_in_a_loop(app):
     await app.aclose()
 
 
-def test_the_clock_moves_retries_crashes_and_ages(app):
+def test_the_clock_moves_retries_crashes_and_ages(app: App):
     tries = []
 
     @app.job(kind="flaky")
@@ -86,7 +86,7 @@ def test_the_clock_moves_retries_crashes_and_ages(app):
             jobs.travel(-1)
 
 
-def test_a_drain_stops_at_the_first_error_and_leaves_the_rest(app):
+def test_a_drain_stops_at_the_first_error_and_leaves_the_rest(app: App):
     done = []
 
     @app.job(kind="may_fail")
@@ -107,7 +107,7 @@ def test_a_drain_stops_at_the_first_error_and_leaves_the_rest(app):
         assert [ran.job.args["number"] for ran in jobs.drain()] == [3]
 
 
-def test_jobs_that_go_on_for_ever_end(app):
+def test_jobs_that_go_on_for_ever_end(app: App):
     @app.job(kind="again")
     def again() -> None:
         again.enqueue()
@@ -119,7 +119,7 @@ def test_jobs_that_go_on_for_ever_end(app):
         assert [job.state for job in jobs.all_enqueued()] == [State.COMPLETED] * 5 + [State.AVAILABLE]
 
 
-def test_a_job_that_nobody_knows_is_put_off_and_told(app):
+def test_a_job_that_nobody_knows_is_put_off_and_told(app: App):
     with harness(app) as jobs:
         app.store.enqueue(NewJob(kind="nobody"))
         with pytest.raises(UnknownKind, match="nobody"):
@@ -159,7 +159,7 @@ def test_an_open_transaction_is_looked_at_and_drained_in_it(database_url):
 # as a worker would have done it
 
 
-def register(app: App, url: str) -> dict:
+def register(app: App, url: str) -> None:
     """A job for every way to end."""
 
     @app.job(kind="returns")
@@ -252,7 +252,7 @@ def written(app: App) -> list[tuple]:
     ]
 
 
-def test_every_end_is_written_as_a_worker_writes_it(app, database_url):
+def test_every_end_is_written_as_a_worker_writes_it(app: App, database_url):
     register(app, database_url)
     with harness(app, raises=False) as jobs:
         ran = jobs.drain()

@@ -12,7 +12,7 @@ from tests.support.borrowing import WAYS, settle
 CELLS = [(database, way) for database, ways in WAYS.items() for way in ways]
 
 
-def test_it_runs_at_enqueue_and_its_row_says_so(app):
+def test_it_runs_at_enqueue_and_its_row_says_so(app: App):
     done = []
 
     @app.job(kind="double")
@@ -27,14 +27,16 @@ def test_it_runs_at_enqueue_and_its_row_says_so(app):
         assert done == [(21, 1)]
     assert made.inserted
     job = app.store.get(made.job.id)
+    assert job is not None
     assert made.job == job
+    assert job.progress is not None
     assert (job.state, job.result, job.progress.fraction) == (State.COMPLETED, 42, 0.5)
     assert [entry.entry for entry in app.store.log(job.id)] == [{"number": 21}]
     double.enqueue(1)
     assert done == [(21, 1)], "it ran after the harness had ended"
 
 
-def test_a_batch_runs_in_order_and_jobs_that_jobs_enqueue_run_inside(app):
+def test_a_batch_runs_in_order_and_jobs_that_jobs_enqueue_run_inside(app: App):
     done = []
 
     @app.job(kind="child")
@@ -52,7 +54,7 @@ def test_a_batch_runs_in_order_and_jobs_that_jobs_enqueue_run_inside(app):
     assert [answer.job.state for answer in answers] == [State.COMPLETED] * 2
 
 
-def test_what_is_not_due_or_paused_or_there_already_does_not_run(app):
+def test_what_is_not_due_or_paused_or_there_already_does_not_run(app: App):
     done = []
 
     @app.job(kind="note")
@@ -71,7 +73,7 @@ def test_what_is_not_due_or_paused_or_there_already_does_not_run(app):
         assert [ran.job.args["word"] for ran in jobs.drain()] == ["first", "later"] == done
 
 
-def test_what_a_handler_raises_is_written_and_raised(app):
+def test_what_a_handler_raises_is_written_and_raised(app: App):
     @app.job(kind="broken")
     def broken() -> None:
         raise LookupError("no such thing")
@@ -90,7 +92,7 @@ def test_what_a_handler_raises_is_written_and_raised(app):
         assert broken.enqueue().job.state is State.RETRYABLE
 
 
-def test_instructions_are_no_errors(app):
+def test_instructions_are_no_errors(app: App):
     @app.job(kind="chooses")
     def chooses(skip: bool) -> None:
         raise Skip("nothing to do") if skip else Retry(after=5)
@@ -100,7 +102,7 @@ def test_instructions_are_no_errors(app):
         assert chooses.enqueue(skip=False).job.state is State.RETRYABLE
 
 
-def test_the_app_is_as_before_afterwards_even_if_it_was_closed_in_between(app):
+def test_the_app_is_as_before_afterwards_even_if_it_was_closed_in_between(app: App):
     done = []
 
     @app.job(kind="note")
@@ -111,6 +113,7 @@ def test_the_app_is_as_before_afterwards_even_if_it_was_closed_in_between(app):
         note.enqueue("before")
         app.close()  # as an application's shutdown does
         note.enqueue("after")
+        assert app.store._pool is vars(app.stores)["_sync"]._pool, "what the app cannot close is in use"
         with pytest.raises(Exception, match="under test already"), harness(app):
             pass
     store = app.store
@@ -123,7 +126,7 @@ def test_the_app_is_as_before_afterwards_even_if_it_was_closed_in_between(app):
 # async
 
 
-async def test_awaited_enqueues_run_in_the_callers_loop(app):
+async def test_awaited_enqueues_run_in_the_callers_loop(app: App):
     loops = []
 
     @app.job(kind="coroutine")
@@ -149,7 +152,7 @@ async def test_awaited_enqueues_run_in_the_callers_loop(app):
     await app.aclose()
 
 
-async def test_a_blocking_enqueue_of_a_coroutine_works_beside_a_running_loop(app):
+async def test_a_blocking_enqueue_of_a_coroutine_works_beside_a_running_loop(app: App):
     @app.job(kind="coroutine")
     async def coroutine(context: Context) -> None:
         await context.progress_async(1)
@@ -159,7 +162,7 @@ async def test_a_blocking_enqueue_of_a_coroutine_works_beside_a_running_loop(app
     await app.aclose()
 
 
-def test_a_blocking_enqueue_of_a_coroutine_works_without_a_loop(app):
+def test_a_blocking_enqueue_of_a_coroutine_works_without_a_loop(app: App):
     @app.job(kind="coroutine")
     async def coroutine(context: Context) -> None:
         await context.progress_async(1)

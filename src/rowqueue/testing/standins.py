@@ -151,8 +151,8 @@ class Joined(Stores):
             run, run_async = bound.run, _awaited(bound.run)
         else:
             run, run_async = plain[0].run, plain[1].run
-        self._sync: Store = StandIn(plain[0], run, host, self)
-        self._async: AsyncStore = AsyncStandIn(plain[1], run_async, host, self)
+        self._sync = StandIn(plain[0], run, host, self)
+        self._async = AsyncStandIn(plain[1], run_async, host, self)
 
 
 def _awaited(run: Run) -> AsyncRun:
