@@ -205,7 +205,9 @@ class App:
         )
 
         def decorate(function: Callable[..., Any]) -> JobFunction[..., Any]:
-            definition = define(function, kind=kind, aliases=aliases, retry=retry, process=process, memory=memory)
+            definition = define(
+                function, kind=kind, aliases=aliases, retry=retry, process=process, memory=memory
+            )
             job: JobFunction[..., Any] = JobFunction(self.stores, definition, options)
             self.registry.add(job)
             return job

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, overload
@@ -27,6 +27,7 @@ class ContextControl:
         completing: ``complete_in`` has written, or is writing, the completion into a transaction
             of the handler's. The worker pauses the renewal of this claim and, when the handler has
             ended, reads the row again, because only the database knows whether that was committed.
+        on_completing: told before ``completing`` changes, in a child process.
     """
 
     claim: Claim
@@ -34,11 +35,18 @@ class ContextControl:
     deadline: float | None = None
     cancelled: bool = False
     completing: bool = False
+    on_completing: Callable[[bool], None] | None = None
 
     @property
     def context(self) -> Context:
         """The handler's side."""
         return Context(self)
+
+    def set_completing(self, completing: bool) -> None:
+        """Say whether a transaction of the handler's completes the job."""
+        if self.on_completing is not None:
+            self.on_completing(completing)
+        self.completing = completing
 
     def cancel(self) -> None:
         """Tell the handler to stop: cancelled by a person, timed out, lease lost, or the worker stops."""
@@ -148,7 +156,7 @@ class Context:
                 "complete_in needs a worker: this context comes from a direct call of the job"
             )
         bound = control.stores.sync.on(connection)
-        control.completing = True
+        control.set_completing(True)
         outcome = bound.complete(control.claim, result)
         if inspect.isawaitable(outcome):
             return self._completed_async(outcome)
@@ -160,7 +168,7 @@ class Context:
 
     def _completed(self, outcome: Outcome) -> None:
         if not outcome:
-            self._control.completing = False
+            self._control.set_completing(False)
             raise LeaseLost(
                 f"job {outcome.key} cannot be completed ({outcome.reason}): roll back, it is not yours now"
             )

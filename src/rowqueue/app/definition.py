@@ -14,6 +14,9 @@ from rowqueue.core import names
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.policies import RetryPolicy
 
+LEAST_MEMORY = 1 << 20
+"""Bytes below which no handler could even start."""
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
@@ -26,6 +29,7 @@ class Definition:
         signature: its parameters, without the context.
         retry: when a failed attempt runs again; None leaves it to the app.
         process: it runs in a process of its own.
+        memory: how much that process may allocate (bytes); None: as much as there is.
         is_async: calling it gives something to await.
     """
 
@@ -35,6 +39,7 @@ class Definition:
     signature: Signature
     retry: RetryPolicy | None
     process: bool
+    memory: int | None
     is_async: bool
 
 
@@ -45,6 +50,7 @@ def define(
     aliases: Sequence[str],
     retry: RetryPolicy | None,
     process: bool,
+    memory: int | None = None,
 ) -> Definition:
     """Read a function as a job.
 
@@ -69,6 +75,12 @@ def define(
     )
     if process and is_async:
         raise ConfigurationError(f"{name} is async def: process=True is for def")
+    if memory is not None:
+        names.whole(memory, f"memory of {name}", LEAST_MEMORY, 1 << 62)
+        if not process:
+            raise ConfigurationError(
+                f"{name} has memory=, which takes a process of its own: add process=True"
+            )
     return Definition(
         kind=name,
         aliases=tuple(names.text(alias, f"an alias of {name}") for alias in aliases),
@@ -76,6 +88,7 @@ def define(
         signature=Signature(name, function, Context),
         retry=retry,
         process=process,
+        memory=memory,
         # A plain wrapper around an async function is taken to hand on what that returns.
         is_async=is_async,
     )

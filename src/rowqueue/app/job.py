@@ -94,6 +94,11 @@ class JobFunction(Generic[P, R_co]):
         return self._definition.process
 
     @property
+    def memory(self) -> int | None:
+        """How much its process may allocate for one attempt (bytes); None: as much as there is."""
+        return self._definition.memory
+
+    @property
     def is_async(self) -> bool:
         """It runs in the worker's event loop, and is awaited."""
         return self._definition.is_async

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from rowqueue.app.context import ContextControl
 from rowqueue.app.job import JobFunction
@@ -23,6 +23,18 @@ class Interruption(Enum):
     STOP = "stop"
 
 
+class Stoppable(Protocol):
+    """A handler's call that can be ended from outside."""
+
+    def stop(self, why: Interruption) -> None:
+        """Tell it to stop, and see that it does."""
+        ...
+
+    def ended(self) -> None:
+        """It has ended."""
+        ...
+
+
 class Attempt:
     """One start of one job. Everything but ``control.cancelled`` changes in the loop's thread only.
 
@@ -33,6 +45,7 @@ class Attempt:
         safe_until: until when the lease holds for certain, on ``time.monotonic``'s clock: counted
             from before the claim or the renewal was sent, so the database's lease ends later.
         task: the task of an async handler.
+        run: the call of a handler in a child process.
         timer: its timeout.
         started: the task's coroutine has begun; one that is cancelled before never runs.
         ended: the handler has returned or raised, or nobody waits for it any more.
@@ -46,6 +59,7 @@ class Attempt:
         "ended",
         "function",
         "lost",
+        "run",
         "safe_until",
         "started",
         "task",
@@ -61,6 +75,7 @@ class Attempt:
         self.control = control
         self.safe_until = safe_until
         self.task: asyncio.Task[None] | None = None
+        self.run: Stoppable | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.started = False
         self.ended = False
@@ -77,7 +92,14 @@ class Attempt:
         self.control.cancel()
         if self.task is not None:
             self._cancel(self.task)
+        if self.run is not None:
+            self.run.stop(why)
         return True
+
+    @property
+    def can_be_ended(self) -> bool:
+        """Its handler can be made to stop, which one in a thread cannot."""
+        return self.task is not None or self.run is not None
 
     def lose(self) -> bool:
         """Somebody else has the job; False when that is known, or not so: see ``complete_in``."""

@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from queue import SimpleQueue
-from typing import Any
 
 from rowqueue.app.app import App
 from rowqueue.app.context import ContextControl
@@ -46,7 +45,13 @@ def main(descriptor: int, parent: int) -> None:
         signal.signal(number, lambda *_: None)
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
-    os.register_at_fork(after_in_child=end.close)  # or the end of the child would not be the end of the wire
+
+    def forked() -> None:
+        end.close()  # or the end of this child would not be the end of the wire
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    os.register_at_fork(after_in_child=forked)
     wire = Wire(end)
     hello = wire.receive()
     if hello is None:
@@ -75,8 +80,8 @@ class Child:
         self._lock = threading.Lock()
         self._control: ContextControl | None = None
         self._number = 0
+        self._busy = False
         self._pid = os.getpid()
-        self._baseline = _address_space()
 
     def run(self) -> None:
         """Work until the wire ends."""
@@ -86,6 +91,8 @@ class Child:
             answer = self._answer(message)
             if os.getpid() != self._pid:  # the handler forked, and this is its copy
                 os._exit(0)
+            with self._lock:
+                self._busy = False
             self._wire.send(answer)
 
     def _answer(self, message: Message) -> Message:
@@ -105,7 +112,7 @@ class Child:
             self._number, self._control = message["number"], control
         memory = function.memory
         try:
-            _limit_memory(None if memory is None else self._baseline + memory)
+            _limit_memory(None if memory is None else _address_space() + memory)
             result = function.bind(control.context)()
             answer = encoded(result, message["limit"])
         finally:
@@ -119,16 +126,15 @@ class Child:
 
     def _listen(self) -> None:
         while (message := self._wire.receive()) is not None:
-            if "cancel" not in message:
-                self._work.put(message)
-                continue
             with self._lock:
-                if self._control is not None and self._number == message["cancel"]:
+                if "cancel" not in message:
+                    self._busy = True
+                    self._work.put(message)
+                elif self._control is not None and self._number == message["cancel"]:
                     self._control.cancel()
         with self._lock:
-            busy = self._control is not None
-        if busy:  # nobody renews its lease any more
-            os.killpg(0, signal.SIGKILL)
+            if self._busy:  # nobody renews its lease any more
+                os.killpg(0, signal.SIGKILL)
         self._work.put(None)
 
 
@@ -184,10 +190,3 @@ class _Forward(logging.Handler):
 def started_by_worker() -> bool:
     """Whether this process is a child that is importing its app."""
     return VARIABLE in os.environ
-
-
-def hello(app_path: str) -> Message:
-    """What a worker says first."""
-    return {"app": app_path, "log_level": logging.getLogger().getEffectiveLevel()}
-
-

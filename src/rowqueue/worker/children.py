@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 
 from rowqueue.core.finish import storable
-from rowqueue.worker.child import hello
 from rowqueue.worker.passing import ChildFailed
 from rowqueue.worker.wire import Message, Wire
 
@@ -59,12 +58,16 @@ class ChildProcess:
         Raises:
             ChildFailed: it cannot, or died.
         """
-        with contextlib.suppress(OSError):  # it is dead: receive says how
-            self.wire.send(hello(self._app_path))
+        self.say({"app": self._app_path, "log_level": logging.getLogger().getEffectiveLevel()})
         message = self.receive(START)
         if "unusable" in message:
             raise ChildFailed(storable(f"its process could not import the app: {message['unusable']}", 1000))
         self.ready = True
+
+    def say(self, message: Message) -> None:
+        """Send it a message; when it is dead, ``receive`` tells how."""
+        with contextlib.suppress(OSError):
+            self.wire.send(message)
 
     def receive(self, limit: float | None = None) -> Message:
         """Its next message; log lines are logged on the way.
@@ -82,7 +85,7 @@ class ChildProcess:
             except TimeoutError:
                 if ends is not None and time.monotonic() > ends:
                     raise ChildFailed(f"its process was not ready within {limit:g} s") from None
-                if not self._exited():
+                if not self.exited():
                     continue
                 message = None
             if message is None:
@@ -95,30 +98,31 @@ class ChildProcess:
     def kill(self) -> None:
         """End it and what its handler started, at once."""
         with self._reaping:
-            if self._process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
+            if self._process.returncode is None:  # or its number may be another process's by now
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.pid, signal.SIGKILL)
 
-    def end(self) -> int:
-        """Wait for its end (it closes its wire a moment before), and return its exit status."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(GOODBYE)
-        self.kill_group()
-        code = self._process.wait()
-        self.wire.close()
-        return code
+    def exited(self) -> bool:
+        """Whether it is dead; it is not reaped by that."""
+        with self._reaping:
+            return self._process.returncode is not None or (
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+            )
 
     def dismiss(self) -> None:
-        """Let it end when it is idle; ``end`` waits for that."""
+        """Let it end, now that it is idle; ``end`` waits for that."""
         self.wire.close()
 
-    def kill_group(self) -> None:
-        """What a handler started and left behind goes, too."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-
-    def _exited(self) -> bool:
-        return self._process.poll() is not None
+    def end(self) -> int:
+        """Wait for its end (its wire ends a moment before it), and return its exit status."""
+        limit = time.monotonic() + GOODBYE
+        while not self.exited() and time.monotonic() < limit:
+            time.sleep(0.002)
+        self.kill()  # what a handler started and left behind, too
+        with self._reaping:
+            code = self._process.wait()
+        self.wire.close()
+        return code
 
 
 def ended(code: int) -> str:
@@ -137,10 +141,10 @@ class Children:
     """As many children as ever ran at once, kept for the next jobs.
 
     Args:
-        app_path: module:name of what they import.
+        app_path: module:name of what they import; None: there was no job that needs one at the start.
     """
 
-    def __init__(self, app_path: str) -> None:
+    def __init__(self, app_path: str | None) -> None:
         self._app_path = app_path
         self._idle: list[ChildProcess] = []
         self._all: set[ChildProcess] = set()
@@ -170,9 +174,11 @@ class Children:
         with self._lock:
             if self._closed:
                 raise ChildFailed("the worker has stopped")
+            if self._app_path is None:
+                raise ChildFailed("its job was registered after the worker was made: register it before")
             while self._idle:
                 child = self._idle.pop()
-                if not child._exited():  # noqa: SLF001 - its pool
+                if not child.exited():
                     return child
                 self._all.discard(child)
                 child.end()

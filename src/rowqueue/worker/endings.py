@@ -20,15 +20,13 @@ import traceback
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-
-from rowqueue.core import payload
 from rowqueue.core.control import Control
-from rowqueue.core.errors import InvalidArguments, RowqueueError
+from rowqueue.core.errors import RowqueueError
 from rowqueue.core.finish import Finish, HandlerTimeout, after_error
 from rowqueue.core.policies import RetryPolicy
 from rowqueue.core.states import Verb
 from rowqueue.worker.attempt import Attempt, Interruption
+from rowqueue.worker.passing import ChildFailed, Encoded, encoded
 
 
 class RolledBack(RowqueueError):
@@ -45,7 +43,7 @@ class Endings:
 
     def __init__(self, policy: RetryPolicy, payload_limit: int) -> None:
         self._policy = policy
-        self._payload_limit = payload_limit
+        self.payload_limit = payload_limit
 
     def returned(self, attempt: Attempt, result: Any) -> tuple[Finish, str]:
         """The handler returned.
@@ -64,14 +62,8 @@ class Endings:
                 "the handler is a def, but returned a coroutine that nobody awaits: make it async def"
             )
             return self._failure(attempt, error, ""), ""
-        try:
-            plain = msgspec.to_builtins(result, str_keys=True)
-            text = payload.encode(plain, "the result", limit=self._payload_limit)
-        except InvalidArguments as error:
-            return Finish(attempt.claim, Verb.COMPLETE), str(error)
-        except Exception as error:  # noqa: BLE001 - a user's class may raise anything here
-            return Finish(attempt.claim, Verb.COMPLETE), f"{type(result).__name__}: {type(error).__name__}"
-        return Finish(attempt.claim, Verb.COMPLETE, result=text), ""
+        stored = result if isinstance(result, Encoded) else encoded(result, self.payload_limit)
+        return Finish(attempt.claim, Verb.COMPLETE, result=stored.text), stored.dropped
 
     def raised(self, attempt: Attempt, error: BaseException) -> Finish:
         """The handler raised, or its arguments could not be decoded."""
@@ -79,7 +71,7 @@ class Endings:
             return self._failure(attempt, error, "")
         match attempt.why:
             case Interruption.TIMEOUT:
-                trace = "" if isinstance(error, asyncio.CancelledError) else trace_of(error)
+                trace = "" if isinstance(error, asyncio.CancelledError | ChildFailed) else trace_of(error)
                 return self._failure(attempt, _timeout(attempt), trace)
             case Interruption.STOP | Interruption.FENCED:
                 return Finish(attempt.claim, Verb.RELEASE)
@@ -102,7 +94,8 @@ class Endings:
 
 
 def _after(attempt: Attempt, error: BaseException, policy: RetryPolicy, trace: str) -> Finish:
-    return after_error(attempt.claim, error, policy, random=random.random(), trace=trace)  # noqa: S311 - jitter
+    finish = after_error(attempt.claim, error, policy, random=random.random(), trace=trace)  # noqa: S311 - jitter
+    return replace(finish, error=error.line, trace=error.trace) if isinstance(error, ChildFailed) else finish
 
 
 def _timeout(attempt: Attempt) -> HandlerTimeout:

@@ -1,7 +1,7 @@
-"""Running handlers: ``async def`` as tasks of the loop, ``def`` in threads.
+"""Running handlers: ``async def`` as tasks of the loop, ``def`` in threads, ``process=True`` in children.
 
 The way of one attempt: bind its arguments, call the handler, turn its end into a ``Finish``, hand
-that on. A third way, children for ``process=True``, will stand beside the two.
+that on. A child does the first two; a thread here waits for it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any
 
 from rowqueue.core.finish import Finish
 from rowqueue.worker.attempt import Attempt, Interruption
+from rowqueue.worker.children import Children
 from rowqueue.worker.endings import Endings, timeout_of
 from rowqueue.worker.events import Events, ResultDropped, Started, TimedOut
 from rowqueue.worker.finishing import Finishing
+from rowqueue.worker.process_run import ProcessRun
 from rowqueue.worker.slots import Slots
 from rowqueue.worker.threads import Threads
 
@@ -26,7 +28,8 @@ class Execution:
 
     Args:
         loop: where async handlers run.
-        threads: where the others run.
+        threads: where the others run, or are waited for.
+        children: whose processes run jobs with ``process=True``.
         slots: what an attempt takes and gives back.
         endings: what an end means.
         finishing: who writes it.
@@ -37,6 +40,7 @@ class Execution:
         self,
         loop: asyncio.AbstractEventLoop,
         threads: Threads,
+        children: Children,
         slots: Slots,
         endings: Endings,
         finishing: Finishing,
@@ -44,6 +48,7 @@ class Execution:
     ) -> None:
         self._loop = loop
         self._threads = threads
+        self._children = children
         self._slots = slots
         self._endings = endings
         self._finishing = finishing
@@ -52,22 +57,42 @@ class Execution:
     def start(self, attempt: Attempt) -> None:
         """Call the handler; its slot is taken until it ends."""
         self._slots.take(attempt.claim.job.queue)
+        if attempt.function.process:
+            self._start_process(attempt)
+            return
         try:
             call = attempt.function.bind(attempt.control.context)
         except Exception as error:  # noqa: BLE001 - InvalidArguments, or what a user's own type raises
             self._ended(attempt, self._endings.raised(attempt, error))
             return
         self._events.emit(Started, attempt.claim.job)
-        timeout = timeout_of(attempt)
-        if timeout is not None:
-            attempt.control.deadline = time.monotonic() + timeout
-            attempt.timer = self._loop.call_later(timeout, self._time_out, attempt, timeout)
+        self._time(attempt)
         if attempt.function.is_async:
             attempt.task = self._loop.create_task(self._run_async(attempt, call))
         else:
             attempt.started = True
             context = contextvars.copy_context()
             self._threads.run(lambda: context.run(self._run_in_thread, attempt, call))
+
+    def _start_process(self, attempt: Attempt) -> None:
+        self._events.emit(Started, attempt.claim.job)
+        attempt.run = run = ProcessRun(
+            attempt,
+            self._children,
+            self._loop,
+            timeout=timeout_of(attempt),
+            payload_limit=self._endings.payload_limit,
+            on_ready=lambda: self._time(attempt),
+        )
+        attempt.started = True
+        self._threads.run(lambda: self._run_in_thread(attempt, run))
+
+    def _time(self, attempt: Attempt) -> None:
+        """Its time begins."""
+        timeout = timeout_of(attempt)
+        if timeout is not None and not attempt.ended:
+            attempt.control.deadline = time.monotonic() + timeout
+            attempt.timer = self._loop.call_later(timeout, self._time_out, attempt, timeout)
 
     async def _run_async(self, attempt: Attempt, call: Callable[[], Any]) -> None:
         attempt.started = True
@@ -112,6 +137,8 @@ class Execution:
     def _ended(self, attempt: Attempt, finish: Finish, *, raised: bool = False) -> None:
         if attempt.timer is not None:
             attempt.timer.cancel()
+        if attempt.run is not None:
+            attempt.run.ended()
         self._slots.give(attempt.claim.job.queue)
         if attempt.ended:  # it was given up: its lease is written off already
             return

@@ -99,4 +99,3 @@ _ENDINGS = (control.Skip, control.Cancel, control.Discard)
 
 def _text(reason: object) -> str:
     return storable(reason, ERROR_LIMIT)
-

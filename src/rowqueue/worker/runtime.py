@@ -14,6 +14,7 @@ from rowqueue.core.states import Verb
 from rowqueue.store import AsyncStore, Store
 from rowqueue.worker import events as happened
 from rowqueue.worker.attempt import Held, Interruption
+from rowqueue.worker.children import Children
 from rowqueue.worker.claiming import Claiming
 from rowqueue.worker.dispatch import Dispatch
 from rowqueue.worker.endings import Endings
@@ -46,10 +47,16 @@ class Runtime:
         options: the worker's.
         events: who is told.
         loop: the running loop.
+        app_path: where child processes find the app.
     """
 
     def __init__(
-        self, app: App, options: WorkerOptions, events: Events, loop: asyncio.AbstractEventLoop
+        self,
+        app: App,
+        options: WorkerOptions,
+        events: Events,
+        loop: asyncio.AbstractEventLoop,
+        app_path: str | None,
     ) -> None:
         self._options = options
         self._events = events
@@ -67,7 +74,10 @@ class Runtime:
         self._slots = Slots(options.queues, options.concurrency, self._look)
         self._finishing = Finishing(self._store, self._held, patience, events, self._written)
         endings = Endings(settings.retry, settings.payload_limit)
-        execution = Execution(loop, self._threads, self._slots, endings, self._finishing, events)
+        self._children = Children(app_path)
+        execution = Execution(
+            loop, self._threads, self._children, self._slots, endings, self._finishing, events
+        )
         self._dispatch = Dispatch(
             app.jobs, app.stores, self._store, self._held, execution, patience, events, self._look
         )
@@ -154,7 +164,7 @@ class Runtime:
         """Tell every handler to stop, and give back the jobs of those that do not."""
         for attempt in self._held.now():
             attempt.interrupt(Interruption.STOP)
-        await self._until(lambda: not self._async_left(), UNWIND)
+        await self._until(lambda: not self._endable_left(), UNWIND)
         for attempt in self._held.now():
             # An open transaction of complete_in locks its row. It ends with the process; then
             # the job is completed, or its lease runs out.
@@ -162,11 +172,12 @@ class Runtime:
                 attempt.ended = True
                 self._finishing.add(attempt, Finish(attempt.claim, Verb.RELEASE), raised=False)
 
-    def _async_left(self) -> bool:
-        return any(attempt.task is not None and not attempt.ended for attempt in self._held.now())
+    def _endable_left(self) -> bool:
+        return any(attempt.can_be_ended and not attempt.ended for attempt in self._held.now())
 
     async def _close(self) -> None:
         await self._ended(self._loops)
+        await asyncio.to_thread(self._children.close)
         self._threads.close()
         goodbye = self._task(self._forget())
         await self._until(goodbye.done, FLUSH)

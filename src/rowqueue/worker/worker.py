@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from rowqueue.app import App
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.values import Seconds
+from rowqueue.worker.app_path import find_app_path
+from rowqueue.worker.child import started_by_worker
 from rowqueue.worker.events import Callback, Event, Events
 from rowqueue.worker.logs import log_to
 from rowqueue.worker.options import WorkerOptions, checked_options
@@ -21,7 +23,8 @@ from rowqueue.worker.signals import stop_on_signals
 class Worker:
     """Claims and runs an app's jobs, in one process.
 
-    ``async def`` jobs run in one event loop, ``def`` jobs in threads. It keeps three connections
+    ``async def`` jobs run in one event loop, ``def`` jobs in threads, those with
+    ``process=True`` in children, one each, which are kept for the next jobs. It keeps three connections
     to the database, whatever the concurrency (handlers' own are counted apart), and waits for a
     database that goes away.
 
@@ -37,9 +40,12 @@ class Worker:
         worker_id: who it is in the database; None is host, process and a random part.
         drain: stop when nothing is available or due in its queues and nothing runs here. Jobs that
             are due later, retries among them, are not waited for.
+        app_path: ``module:name`` by which a child process imports the app, for jobs with
+            ``process=True``; None finds it when the app stands at the top of a module.
 
     Raises:
-        ConfigurationError: an option is wrong, or there is no queue to work.
+        ConfigurationError: an option is wrong, there is no queue to work, or a job has
+            ``process=True`` and no child could import the app.
 
     Example:
         >>> Worker(app, queues={"mail": 20, "reports": 2}).run()  # doctest: +SKIP
@@ -57,13 +63,10 @@ class Worker:
         grace: Seconds = 30.0,
         worker_id: str | None = None,
         drain: bool = False,
+        app_path: str | None = None,
     ) -> None:
         self.app = app
-        for job in app.jobs.values():
-            if job.process:
-                raise ConfigurationError(
-                    f"{job.kind} has process=True, which this version cannot run yet: leave it out"
-                )
+        self.app_path = _app_path(app, app_path)
         self.options: WorkerOptions = checked_options(
             {job.queue for job in app.jobs.values()},
             queues=queues,
@@ -130,7 +133,12 @@ class Worker:
     async def _run(self, *, with_signals: bool) -> int:
         log_to(self.events, logging.getLogger("rowqueue"))
         loop = asyncio.get_running_loop()
-        runtime = Runtime(self.app, self.options, self.events, loop)
+        if started_by_worker():
+            raise ConfigurationError(
+                "a worker was started while a child imported its app: put Worker(...).run() under"
+                ' `if __name__ == "__main__":`'
+            )
+        runtime = Runtime(self.app, self.options, self.events, loop, self.app_path)
         with self._lock:
             if self._runtime is not None:
                 raise ConfigurationError("this worker was run already: make a new one")
@@ -142,3 +150,17 @@ class Worker:
             return await runtime.run()
         with stop_on_signals(loop, runtime.stop):
             return await runtime.run()
+
+
+def _app_path(app: App, given: str | None) -> str | None:
+    """Where children find the app; None when no job needs one."""
+    job = next((job for job in app.jobs.values() if job.process), None)
+    if job is None:
+        return None
+    path = given or find_app_path(app)
+    if path is None:
+        raise ConfigurationError(
+            f"{job.kind} has process=True, but no child process could import its app: put the app at the top of a"
+            ' module, or give Worker(app, app_path="module:name")'
+        )
+    return path

@@ -52,7 +52,14 @@ def command(
     app = target.load(app_path)
     slots = queue_slots(queues, concurrency)
     worker = Worker(
-        app, queues=slots, concurrency=concurrency, lease=lease, poll=poll, grace=grace, drain=drain
+        app,
+        queues=slots,
+        concurrency=concurrency,
+        lease=lease,
+        poll=poll,
+        grace=grace,
+        drain=drain,
+        app_path=app_path or target.app,
     )
     if health and processes > 1:
         raise ConfigurationError("--health is for one process: leave out --processes")
