@@ -15,6 +15,7 @@ from rowqueue.app.job import JobFunction
 from rowqueue.app.options import Options
 from rowqueue.app.registry import Registry
 from rowqueue.app.stores import Stores
+from rowqueue.app.table_job import BeforeClaim, TableDecorator, TableJob
 from rowqueue.core import names
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.payload import PAYLOAD_LIMIT
@@ -93,6 +94,7 @@ class App:
         self.stores = Stores(source, settings, pool_size)
         self._backfills: dict[str, Backfill] = {}
         self._tables: dict[str, Store] = {}
+        self._table_jobs: dict[str, TableJob[..., Any]] = {}
 
     def __repr__(self) -> str:
         url = self.stores.database.url.render_as_string(hide_password=True)
@@ -125,6 +127,8 @@ class App:
 
     async def aclose(self) -> None:
         """Close the connections of all stores."""
+        for job in self._table_jobs.values():
+            await job.stores.aclose()
         await self.stores.aclose()
         self.close()
 
@@ -149,6 +153,15 @@ class App:
         memory: int | None = None,
         tags: Sequence[str] = (),
     ) -> Decorator: ...
+    @overload
+    def job(
+        self,
+        *,
+        table: str,
+        timeout: Seconds | None = None,
+        retry: RetryPolicy | None = None,
+        before_claim: BeforeClaim | None = None,
+    ) -> TableDecorator: ...
     def job(
         self,
         function: Callable[..., Any] | None = None,
@@ -163,6 +176,8 @@ class App:
         process: bool = False,
         memory: int | None = None,
         tags: Sequence[str] = (),
+        table: str | None = None,
+        before_claim: BeforeClaim | None = None,
         **unknown: object,
     ) -> Any:
         """Make a job of a function, ``def`` or ``async def``: ``@app.job`` or ``@app.job(...)``.
@@ -185,12 +200,26 @@ class App:
             memory: how much that process may allocate for it (bytes, Linux); beyond it the handler
                 gets a MemoryError, and its process ends.
             tags: words to find its jobs by.
+            table: work the rows of a table of yours, by the name that ``app.table`` gave it: the function takes
+                ``(record)`` or ``(context: Context, record)``. Only timeout, retry and before_claim go with it.
+            before_claim: asked before each claim from that table (``def``, which must be quick, or ``async
+                def``): a function from the table to one more SQLAlchemy condition, None for any row, or False
+                to claim nothing this time, as when memory is short.
             unknown: nothing else.
 
         Raises:
             ConfigurationError: an option is unknown or wrong, the kind is taken, or a parameter's
                 values cannot be stored.
         """
+        if table is not None:
+            plain = (kind, tuple(aliases), queue, priority, max_attempts, process, memory, tuple(tags))
+            if unknown or plain != (None, (), "default", 2, None, False, None, ()):
+                raise ConfigurationError(
+                    "@app.job(table=...) takes timeout, retry and before_claim; what else a row has is in the table"
+                )
+            return lambda function: self._add_table_job(table, function, timeout, retry, before_claim)
+        if before_claim is not None:
+            raise ConfigurationError("before_claim is for tables of yours: name one, @app.job(table=...)")
         if unknown:
             raise ConfigurationError(
                 f"@app.job has no option {', '.join(map(repr, unknown))}; there are kind, aliases, queue, priority,"
@@ -213,6 +242,31 @@ class App:
             return job
 
         return decorate if function is None else decorate(function)
+
+    def _add_table_job(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        timeout: Seconds | None,
+        retry: RetryPolicy | None,
+        before_claim: BeforeClaim | None,
+    ) -> TableJob[..., Any]:
+        if (store := self._tables.get(name)) is None:
+            raise ConfigurationError(
+                f"there is no table {name!r}: register it first, app.table({name!r}, JobTable(...))"
+            )
+        if name in self._table_jobs:
+            raise ConfigurationError(f"the table {name!r} has a handler already: one table, one handler")
+        job: TableJob[..., Any] = TableJob(
+            name, store, function, timeout=timeout, retry=retry, before_claim=before_claim
+        )
+        self._table_jobs[name] = job
+        return job
+
+    @property
+    def table_jobs(self) -> Mapping[str, TableJob[..., Any]]:
+        """The jobs that work tables of yours by the table's name, read-only."""
+        return MappingProxyType(self._table_jobs)
 
     @property
     def tables(self) -> Mapping[str, Store]:

@@ -43,7 +43,7 @@ class Signature:
 
     def __init__(self, kind: str, function: Callable[..., Any], context: type) -> None:
         self.kind = kind
-        signature, hints = _inspect(kind, function)
+        signature, hints = annotations_of(kind, function)
         parameters = list(signature.parameters.values())
         self.takes_context = bool(parameters) and hints.get(parameters[0].name) is context
         self._reserved = parameters.pop(0).name if self.takes_context else None
@@ -159,7 +159,12 @@ class Signature:
         raise InvalidArguments(f"{self.kind} {text}")
 
 
-def _inspect(kind: str, function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
+def annotations_of(kind: str, function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
+    """A function's signature, and its annotations as types.
+
+    Raises:
+        ConfigurationError: they cannot be read.
+    """
     try:
         signature = inspect.signature(function)
         hints = typing.get_type_hints(_annotated(function), include_extras=True)

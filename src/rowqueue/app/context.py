@@ -81,6 +81,11 @@ class Context:
         return self._control.claim.job
 
     @property
+    def record(self) -> Any:
+        """The row of a table of yours, as its mapping's ``record`` makes it; None on the default table."""
+        return self._control.claim.record
+
+    @property
     def attempt(self) -> int:
         """Which start this is, counted from 1."""
         return self._control.claim.job.attempt

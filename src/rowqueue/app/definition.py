@@ -69,11 +69,8 @@ def define(
     inner = inspect.unwrap(function)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise ConfigurationError(f"{name} is a generator: nobody would run what it yields; let it return")
-    is_async = any(
-        inspect.iscoroutinefunction(one)
-        for one in (function, inner, getattr(function, "__call__", None))  # noqa: B004
-    )
-    if process and is_async:
+    awaited = is_async(function)
+    if process and awaited:
         raise ConfigurationError(f"{name} is async def: process=True is for def")
     if memory is not None:
         names.whole(memory, f"memory of {name}", LEAST_MEMORY, 1 << 62)
@@ -89,6 +86,11 @@ def define(
         retry=retry,
         process=process,
         memory=memory,
-        # A plain wrapper around an async function is taken to hand on what that returns.
-        is_async=is_async,
+        is_async=awaited,
     )
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives something to await; a plain wrapper is taken to hand on what its inner one returns."""
+    called = getattr(function, "__call__", None)  # noqa: B004
+    return any(inspect.iscoroutinefunction(one) for one in (function, inspect.unwrap(function), called))

@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Protocol
 
 from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.mapping import JobTable
 from rowqueue.store import AsyncStore, Store
 from rowqueue.store.database import Database
 
@@ -38,10 +39,18 @@ class Stores:
         self.database = database
         self.settings = settings
         self._pool_size = pool_size
+        self._table: JobTable | None = None
         self._lock = Lock()
         self._sync: Store | None = None
         self._async: AsyncStore | None = None
         self.interceptor: Interceptor | None = None
+
+    @classmethod
+    def of(cls, store: Store) -> Stores:
+        """A store that is there, with an async one beside it over the same table."""
+        stores = cls(store.database, store.settings, 4)
+        stores._table, stores._sync = store.table, store
+        return stores
 
     @property
     def sync(self) -> Store:
@@ -49,7 +58,9 @@ class Stores:
         store = self._sync
         if store is None:
             with self._lock:
-                store = self._sync or Store.over(self.database, self.settings, pool_size=self._pool_size)
+                store = self._sync or Store.over(
+                    self.database, self.settings, table=self._table, pool_size=self._pool_size
+                )
                 self._sync = store
         return store if self.interceptor is None else self.interceptor.sync(store)
 
@@ -60,7 +71,7 @@ class Stores:
         if store is None:
             with self._lock:
                 store = self._async or AsyncStore.over(
-                    self.database, self.settings, pool_size=self._pool_size
+                    self.database, self.settings, table=self._table, pool_size=self._pool_size
                 )
                 self._async = store
         return store if self.interceptor is None else self.interceptor.asynchronous(store)
@@ -74,8 +85,12 @@ class Stores:
 
     async def aclose(self) -> None:
         """Close the connections of both."""
+        await self.aclose_async()
+        self.close()
+
+    async def aclose_async(self) -> None:
+        """Close the async store's connections, as before its loop ends."""
         with self._lock:
             store, self._async = self._async, None
         if store is not None:
             await store.close()
-        self.close()

@@ -6,10 +6,10 @@ import asyncio
 import threading
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 from rowqueue.app.context import ContextControl
-from rowqueue.app.job import JobFunction
+from rowqueue.app.table_job import Handler
 from rowqueue.core.values import Claim, Key
 
 
@@ -67,9 +67,7 @@ class Attempt:
         "why",
     )
 
-    def __init__(
-        self, claim: Claim, function: JobFunction[..., Any], control: ContextControl, safe_until: float
-    ) -> None:
+    def __init__(self, claim: Claim, function: Handler, control: ContextControl, safe_until: float) -> None:
         self.claim = claim
         self.function = function
         self.control = control

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from rowqueue.app.context import ContextControl
-from rowqueue.app.job import JobFunction
 from rowqueue.app.stores import Stores
+from rowqueue.app.table_job import Handler
 from rowqueue.core.values import Claim
 from rowqueue.store import AsyncStore
 from rowqueue.worker.attempt import Attempt, Held
@@ -25,7 +25,7 @@ class Dispatch:
     """Finds each claim's handler and starts it.
 
     Args:
-        jobs: the registered jobs by kind and alias; a row can only name one of these.
+        find: the registered job of a kind or alias; a row can only name one of these.
         stores: what handlers' contexts use.
         store: where unknown kinds are snoozed.
         held: whose leases are kept.
@@ -37,7 +37,7 @@ class Dispatch:
 
     def __init__(
         self,
-        jobs: Mapping[str, JobFunction[..., Any]],
+        find: Callable[[str], Handler | None],
         stores: Stores,
         store: AsyncStore,
         held: Held,
@@ -46,7 +46,7 @@ class Dispatch:
         events: Events,
         on_written: Callable[[], None],
     ) -> None:
-        self._jobs = jobs
+        self._find = find
         self._stores = stores
         self._store = store
         self._held = held
@@ -66,7 +66,7 @@ class Dispatch:
         attempts = []
         for claim in claims:
             self._events.emit(Claimed, claim.job)
-            function = self._jobs.get(claim.job.kind)
+            function = self._find(claim.job.kind)
             if function is None:
                 self._not_known(claim)
             else:

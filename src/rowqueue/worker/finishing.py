@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rowqueue.core.errors import FeatureMissing
 from rowqueue.core.finish import Finish
 from rowqueue.core.states import State, Verb
 from rowqueue.core.values import Outcome
@@ -124,13 +125,16 @@ class Finishing:
                 if len(finishes) > 1:
                     return [outcome for finish in finishes for outcome in await self._outcomes([finish])]
                 bare = _bare(finishes[0])
+                if isinstance(error, FeatureMissing) and finishes[0].verb is not Verb.COMPLETE:
+                    bare = _without(finishes[0], error)
                 if bare == finishes[0]:
                     logging.getLogger("rowqueue").exception(
                         "the end of job %s cannot be written", bare.claim.key
                     )
                     self._events.emit(happened.Unwritable, bare.claim.job)
                     return [Outcome(bare.claim.key, "wrong_state", State.RUNNING, bare.claim.lease)]
-                self._events.emit(happened.ResultDropped, bare.claim.job, type(error).__name__)
+                if not isinstance(error, FeatureMissing):
+                    self._events.emit(happened.ResultDropped, bare.claim.job, type(error).__name__)
                 finishes = [bare]
 
     async def _written(self, finishes: Sequence[Finish]) -> list[Outcome]:
@@ -187,3 +191,16 @@ def _bare(finish: Finish) -> Finish:
     """The same ending with nothing in it that a handler could have made up."""
     error = None if finish.error is None else "its error could not be stored"
     return replace(finish, result=None, error=error, trace="")
+
+
+def _without(finish: Finish, error: FeatureMissing) -> Finish:
+    """The nearest ending on a table that has no such state, or cannot wait: it says so in its error."""
+    said = f"{finish.error or finish.verb.value}: {error}"
+    if finish.verb in {Verb.SNOOZE, Verb.FAIL} and finish.state is not State.DISCARDED:
+        job = finish.claim.job
+        state = State.DISCARDED if job.attempt >= job.max_attempts else State.AVAILABLE
+    else:
+        state = State.DISCARDED
+    if finish.verb is Verb.FAIL and finish.state is state and not finish.delay:
+        return finish
+    return Finish(finish.claim, Verb.FAIL, state=state, error=said, trace=finish.trace)

@@ -60,6 +60,7 @@ def checked_options(
     grace: Seconds,
     worker_id: str | None,
     drain: bool,
+    optional: bool = False,
 ) -> WorkerOptions:
     """Make ``WorkerOptions`` of what a caller wrote.
 
@@ -73,6 +74,7 @@ def checked_options(
         grace: 0 or more.
         worker_id: None makes one.
         drain: stop when there is nothing left to do.
+        optional: there need be no queue, because there are other tables to work.
 
     Raises:
         ConfigurationError: one of them is wrong, or there is no queue to work.
@@ -88,19 +90,14 @@ def checked_options(
     else:
         found = sorted(set(known)) if queues is None else queues
         slots = {names.text(name, "queue"): total for name in found}
-    if not slots:
+    if not slots and not optional:
         raise ConfigurationError("there is no queue to work: register a job with @app.job, or name queues")
     lease_seconds = seconds_of(lease, "lease", minimum=1.0)
-    renew_seconds = lease_seconds / 3 if renew is None else seconds_of(renew, "renew", minimum=0.05)
-    if renew_seconds > lease_seconds / 2:
-        raise ConfigurationError(
-            f"renew must be at most half of the lease of {lease_seconds:g} s, not {renew_seconds:g} s"
-        )
     return WorkerOptions(
         queues=slots,
         concurrency=total,
         lease=lease_seconds,
-        renew=renew_seconds,
+        renew=renewal_of(lease_seconds, renew),
         poll=seconds_of(poll, "poll", minimum=0.01),
         grace=seconds_of(grace, "grace"),
         worker_id=new_worker_id() if worker_id is None else names.text(worker_id, "worker_id"),
@@ -108,9 +105,21 @@ def checked_options(
     )
 
 
+def renewal_of(lease: float, renew: Seconds | None) -> float:
+    """How often a lease is renewed (seconds): None is a third of it.
+
+    Raises:
+        ConfigurationError: it is not at most half of the lease.
+    """
+    seconds = lease / 3 if renew is None else seconds_of(renew, "renew", minimum=0.05)
+    if seconds > lease / 2:
+        raise ConfigurationError(f"renew must be at most half of the lease of {lease:g} s, not {seconds:g} s")
+    return seconds
+
+
 def _concurrency(queues: Mapping[str, int] | Sequence[str] | None, concurrency: int | None) -> int:
     if concurrency is not None:
         return names.whole(concurrency, "concurrency", 1, 100_000)
-    if isinstance(queues, Mapping):
+    if queues and isinstance(queues, Mapping):
         return sum(names.whole(most, f"queue {name}", 1, 100_000) for name, most in queues.items())
     return DEFAULT_CONCURRENCY

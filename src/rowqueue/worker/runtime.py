@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from rowqueue.app import App
+from rowqueue.app.table_job import TableJob
 from rowqueue.core.errors import SchemaError
-from rowqueue.core.finish import Finish
-from rowqueue.core.states import Verb
-from rowqueue.store import AsyncStore, Store
 from rowqueue.worker import events as happened
-from rowqueue.worker.attempt import Held, Interruption
 from rowqueue.worker.children import Children
-from rowqueue.worker.claiming import Claiming
-from rowqueue.worker.dispatch import Dispatch
-from rowqueue.worker.endings import Endings
+from rowqueue.worker.drain import Drain
 from rowqueue.worker.events import Events
-from rowqueue.worker.execute import Execution
-from rowqueue.worker.finishing import Finishing
 from rowqueue.worker.options import WorkerOptions
 from rowqueue.worker.patience import Patience
-from rowqueue.worker.renewal import Renewal
-from rowqueue.worker.slots import Slots
+from rowqueue.worker.source import Shared, Source
 from rowqueue.worker.threads import Threads
-from rowqueue.worker.upkeep import Upkeep
 from rowqueue.worker.wake import Wake
 
 UNWIND = 2.0
@@ -39,12 +30,10 @@ FLUSH = 10.0
 class Runtime:
     """What exists between a worker's start and its stop; everything here is for the loop's thread.
 
-    Connections: two of ``store`` (claims on one while endings are written on the other; upkeep
-    takes whichever is free) and one of the renewal's. LISTEN will have the fourth.
-
     Args:
-        app: jobs and database.
-        options: the worker's.
+        app: jobs and database; None works tables only.
+        options: the worker's; without queues the default table is not worked.
+        tables: jobs of tables of the user's, each with the options for it.
         events: who is told.
         loop: the running loop.
         app_path: where child processes find the app.
@@ -52,8 +41,9 @@ class Runtime:
 
     def __init__(
         self,
-        app: App,
+        app: App | None,
         options: WorkerOptions,
+        tables: Sequence[tuple[TableJob[..., Any], WorkerOptions]],
         events: Events,
         loop: asyncio.AbstractEventLoop,
         app_path: str | None,
@@ -61,33 +51,29 @@ class Runtime:
         self._options = options
         self._events = events
         self._loop = loop
-        self._held = Held()
         self._changed = Wake()
         self._hard = False
         self._stopping = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
-        database, settings = app.stores.database, app.stores.settings
-        self._store = AsyncStore.over(database, settings, pool_size=2)
-        patience = Patience(events)
-        self._patience = patience
-        self._threads = Threads(options.concurrency, "rowqueue-handler")
-        self._slots = Slots(options.queues, options.concurrency, self._look)
-        self._finishing = Finishing(self._store, self._held, patience, events, self._written)
-        endings = Endings(settings.retry, settings.payload_limit)
+        self._patience = Patience(events)
+        with_queues = app if options.queues else None
+        most = sum(each.concurrency for _, each in tables)
+        self._threads = Threads(
+            most + (options.concurrency if with_queues is not None else 0), "rowqueue-handler"
+        )
         self._children = Children(app_path)
-        execution = Execution(
-            loop, self._threads, self._children, self._slots, endings, self._finishing, events
+        shared = Shared(
+            loop,
+            self._threads,
+            self._children,
+            self._patience,
+            events,
+            self._look,
+            Drain(self._idle, self._look_all),
         )
-        self._dispatch = Dispatch(
-            app.jobs, app.stores, self._store, self._held, execution, patience, events, self._look
-        )
-        self._claiming = Claiming(
-            options, self._store, self._slots, self._dispatch, self._unwritten, patience, self._nothing_left
-        )
-        self._upkeep = Upkeep(options, app.jobs.keys(), self._store, patience, self._claiming.ready, events)
-        self._renewal = Renewal(
-            options, Store.over(database, settings, pool_size=1), self._held, loop, events
-        )
+        self._sources = [] if with_queues is None else [Source.of_app(with_queues, options, shared)]
+        self._sources += [Source.of_table(job, each, shared) for job, each in tables]
+        self._queues = dict(options.queues) | {job.kind: each.concurrency for job, each in tables}
 
     # run and stop
 
@@ -119,7 +105,8 @@ class Runtime:
 
         async def check() -> None:
             try:
-                await self._store.check_schema()
+                for source in self._sources:
+                    await source.check()
             except SchemaError as error:
                 wrong.append(error)
 
@@ -132,13 +119,11 @@ class Runtime:
         return not self._stopping.is_set()
 
     async def _work(self) -> int:
-        options = self._options
-        self._renewal.start()
-        self._loops += map(
-            self._task, self._finishing.loops() + self._dispatch.loops() + self._upkeep.loops()
-        )
-        self._events.emit(happened.WorkerStarted, options.worker_id, dict(options.queues))
-        claiming = self._task(self._claiming.run())
+        for source in self._sources:
+            source.renewal.start()
+            self._loops += map(self._task, source.loops())
+        self._events.emit(happened.WorkerStarted, self._options.worker_id, self._queues)
+        claiming = self._task(self._claim())
         try:
             await self._either(claiming)
         except BaseException:  # cancelled from outside, or a fault of ours: nobody waits for handlers
@@ -148,68 +133,60 @@ class Runtime:
         return await self._wind_down(claiming)
 
     async def _wind_down(self, claiming: asyncio.Task[None]) -> int:
-        self._claiming.stop()
+        for source in self._sources:
+            source.claiming.stop()
         await self._until(claiming.done, FLUSH)  # its last claim may be under way
-        if not await self._until(
-            lambda: not self._slots.busy, self._options.grace, or_when=lambda: self._hard
-        ):
+        if not await self._until(lambda: not self._busy(), self._options.grace, or_when=lambda: self._hard):
             await self._give_back()
-        await self._until(lambda: not self._unwritten(), min(FLUSH, self._options.lease))
+        await self._until(
+            lambda: all(source.is_written for source in self._sources), min(FLUSH, self._options.lease)
+        )
         await self._ended([claiming])
-        left = self._slots.busy
+        left = self._busy()
         self._events.emit(happened.WorkerStopped, self._options.worker_id, left)
         return 1 if left else 0
 
+    async def _claim(self) -> None:
+        """Claim from all sources until stopped, or until all are drained."""
+        claims = [self._task(source.claiming.run()) for source in self._sources]
+        try:
+            await asyncio.gather(*claims)
+        finally:
+            await self._ended(claims)
+
     async def _give_back(self) -> None:
         """Tell every handler to stop, and give back the jobs of those that do not."""
-        for attempt in self._held.now():
-            attempt.interrupt(Interruption.STOP)
-        await self._until(lambda: not self._endable_left(), UNWIND)
-        for attempt in self._held.now():
-            # An open transaction of complete_in locks its row. It ends with the process; then
-            # the job is completed, or its lease runs out.
-            if not attempt.ended and not attempt.control.completing:
-                attempt.ended = True
-                self._finishing.add(attempt, Finish(attempt.claim, Verb.RELEASE), raised=False)
-
-    def _endable_left(self) -> bool:
-        return any(attempt.can_be_ended and not attempt.ended for attempt in self._held.now())
+        for source in self._sources:
+            source.interrupt()
+        await self._until(lambda: not any(source.endable_left for source in self._sources), UNWIND)
+        for source in self._sources:
+            source.give_back()
 
     async def _close(self) -> None:
         await self._ended(self._loops)
         await asyncio.to_thread(self._children.close)
         self._threads.close()
-        goodbye = self._task(self._forget())
-        await self._until(goodbye.done, FLUSH)
-        await self._ended([goodbye])
-        await asyncio.to_thread(self._renewal.stop, 1.0)
-
-    async def _forget(self) -> None:
-        try:
-            await self._store.forget_worker(self._options.worker_id)
-        except Exception:  # noqa: BLE001 - others forget it when it is silent for long
-            return
-        finally:
-            await self._store.close()
+        goodbyes = [self._task(source.close()) for source in self._sources]
+        await self._until(lambda: all(goodbye.done() for goodbye in goodbyes), FLUSH)
+        await self._ended(goodbyes)
+        await asyncio.gather(*(asyncio.to_thread(source.renewal.stop, 1.0) for source in self._sources))
 
     # what the parts tell each other
 
     def _look(self) -> None:
-        self._claiming.look()
         self._changed.up()
+        if self._options.drain and len(self._sources) > 1 and self._idle():
+            self._look_all()
 
-    def _written(self, again: float | None) -> None:
-        if again is not None and again <= 0:
-            self._claiming.ready()
-        elif again is not None:
-            self._upkeep.due_in(again)
-        self._look()
+    def _look_all(self) -> None:
+        for source in self._sources:
+            source.claiming.look()
 
-    def _unwritten(self) -> int:
-        return len(self._finishing) + len(self._dispatch)
+    def _idle(self) -> bool:
+        return all(source.is_idle for source in self._sources)
 
-    async def _nothing_left(self) -> bool:
-        return self._options.queues.keys().isdisjoint(await self._upkeep.promote())
+    def _busy(self) -> int:
+        return sum(source.slots.busy for source in self._sources)
 
     # waiting
 

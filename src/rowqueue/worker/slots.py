@@ -45,6 +45,10 @@ class Slots:
         step = asked if asked < len(self._order) else 1
         self._order = self._order[step:] + self._order[:step]
 
+    def slot_of(self, queue: str) -> str:
+        """Which of the queues a row of that queue counts for."""
+        return queue
+
     def take(self, queue: str) -> None:
         """A job of that queue starts."""
         self.busy += 1
@@ -55,3 +59,29 @@ class Slots:
         self.busy -= 1
         self._free[queue] += 1
         self._on_free()
+
+
+class TableSlots(Slots):
+    """The slots of a table: whatever its rows say of queues, they share them.
+
+    Args:
+        name: what the table is called.
+        total: the most rows that are worked at once.
+        on_free: called whenever one ends.
+    """
+
+    def __init__(self, name: str, total: int, on_free: Callable[[], None]) -> None:
+        super().__init__({name: total}, total, on_free)
+        self._name = name
+
+    def slot_of(self, queue: str) -> str:  # noqa: ARG002 - all the same here
+        """The table's."""
+        return self._name
+
+    def take(self, queue: str) -> None:  # noqa: ARG002 - all the same here
+        """A row is begun."""
+        super().take(self._name)
+
+    def give(self, queue: str) -> None:  # noqa: ARG002 - all the same here
+        """It ended."""
+        super().give(self._name)

@@ -32,6 +32,7 @@ class Upkeep:
         patience: waits for a database that is away.
         ready: called with the queues in which jobs became available.
         events: who is told of rescues.
+        ours: these are the default tables: workers are listed in them, and old jobs deleted.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Upkeep:
         patience: Patience,
         ready: Callable[[Collection[str]], None],
         events: Events,
+        ours: bool = True,
     ) -> None:
         self._options = options
         self._kinds = sorted(kinds)
@@ -49,6 +51,7 @@ class Upkeep:
         self._patience = patience
         self._ready = ready
         self._events = events
+        self._ours = ours
         self._due = Wake()
         self._asleep_until = 0.0
 
@@ -66,9 +69,14 @@ class Upkeep:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What must run for ever."""
-        return [
+        loops = [
             self._promote_when_due(),
-            self._every(self._options.renew, "rescuing jobs", self._rescue),
+            self._every(self._options.renew, "rescuing jobs", self.rescue),
+        ]
+        return loops + self._ours_only() if self._ours else loops
+
+    def _ours_only(self) -> list[Coroutine[Any, Any, None]]:
+        return [
             self._every(self._options.heartbeat, "sending a heartbeat", self.heartbeat),
             self._every(self._options.prune, "pruning", self._prune),
         ]
@@ -89,8 +97,11 @@ class Upkeep:
                 pause = TAKEN
             self._asleep_until = time.monotonic() + pause
             await self._due.sleep(pause)
+            if not self._ours and pause == due:  # where no state says scheduled, due rows wait for the claim
+                self._ready(self._options.queues)
 
-    async def _rescue(self) -> None:
+    async def rescue(self) -> None:
+        """Make expired claims available again."""
         rescued = await self._store.rescue(BATCH)
         for each in rescued:
             self._events.emit(RescuedJob, each)

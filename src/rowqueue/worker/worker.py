@@ -6,34 +6,44 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, overload
 
 from rowqueue.app import App
+from rowqueue.app.table_job import BeforeClaim, TableJob
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.values import Seconds
+from rowqueue.store import Store
 from rowqueue.worker.app_path import find_app_path
 from rowqueue.worker.child import started_by_worker
 from rowqueue.worker.events import Callback, Event, Events
 from rowqueue.worker.logs import log_to
-from rowqueue.worker.options import WorkerOptions, checked_options
+from rowqueue.worker.options import DEFAULT_CONCURRENCY, WorkerOptions, checked_options
 from rowqueue.worker.runtime import Runtime
 from rowqueue.worker.signals import stop_on_signals
+from rowqueue.worker.tables import chosen_tables, options_of
 
 
 class Worker:
-    """Claims and runs an app's jobs, in one process.
+    """Claims and runs an app's jobs, or the rows of a store over a table of yours, in one process.
 
     ``async def`` jobs run in one event loop, ``def`` jobs in threads, those with
     ``process=True`` in children, one each, which are kept for the next jobs. It keeps three connections
     to the database, whatever the concurrency (handlers' own are counted apart), and waits for a
-    database that goes away.
+    database that goes away. Each table of yours (``@app.job(table=...)``) has slots, leases and three
+    connections of its own.
 
     Args:
-        app: its registered jobs, and its database.
+        app: its registered jobs, and its database; or a ``Store`` over a table of yours.
+        handler: with a store: takes its records, ``(record)`` or ``(context: Context, record)``.
         queues: queues with the most jobs of each that run at once, or only their names; None is
             every queue that a registered job names.
-        concurrency: the most jobs that run at once; None is 10, or the sum of the queues' numbers.
-        lease: how long a claim lasts without renewal (seconds or timedelta); None is the app's.
+        tables: tables with the most rows of each that are worked at once, or only their names; None is
+            every table with a handler.
+        concurrency: the most jobs of all queues that run at once; None is 10, or the sum of the queues'
+            numbers. A table without a number has as many for itself.
+        lease: how long a claim lasts without renewal (seconds or timedelta); None is the
+            app's, and each table's own.
         renew: how often leases are renewed (seconds or timedelta); None is a third of the lease.
         poll: how often the database is asked when nothing wakes the worker (seconds or timedelta).
         grace: how long handlers may go on after a stop was asked for (seconds or timedelta).
@@ -42,6 +52,8 @@ class Worker:
             are due later, retries among them, are not waited for.
         app_path: ``module:name`` by which a child process imports the app, for jobs with
             ``process=True``; None finds it when the app stands at the top of a module.
+        timeout: with a store: how long one attempt may run (seconds or timedelta).
+        before_claim: with a store: asked before each claim, see ``App.job``.
 
     Raises:
         ConfigurationError: an option is wrong, there is no queue to work, or a job has
@@ -49,13 +61,16 @@ class Worker:
 
     Example:
         >>> Worker(app, queues={"mail": 20, "reports": 2}).run()  # doctest: +SKIP
+        >>> Worker(uploads, lambda upload: convert(upload), concurrency=4).run()  # doctest: +SKIP
     """
 
+    @overload
     def __init__(
         self,
         app: App,
         *,
         queues: Mapping[str, int] | Sequence[str] | None = None,
+        tables: Mapping[str, int] | Sequence[str] | None = None,
         concurrency: int | None = None,
         lease: Seconds | None = None,
         renew: Seconds | None = None,
@@ -64,20 +79,62 @@ class Worker:
         worker_id: str | None = None,
         drain: bool = False,
         app_path: str | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        app: Store,
+        handler: Callable[..., Any],
+        *,
+        concurrency: int | None = None,
+        lease: Seconds | None = None,
+        renew: Seconds | None = None,
+        poll: Seconds = 1.0,
+        grace: Seconds = 30.0,
+        worker_id: str | None = None,
+        drain: bool = False,
+        timeout: Seconds | None = None,
+        before_claim: BeforeClaim | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        app: App | Store,
+        handler: Callable[..., Any] | None = None,
+        *,
+        queues: Mapping[str, int] | Sequence[str] | None = None,
+        tables: Mapping[str, int] | Sequence[str] | None = None,
+        concurrency: int | None = None,
+        lease: Seconds | None = None,
+        renew: Seconds | None = None,
+        poll: Seconds = 1.0,
+        grace: Seconds = 30.0,
+        worker_id: str | None = None,
+        drain: bool = False,
+        app_path: str | None = None,
+        timeout: Seconds | None = None,
+        before_claim: BeforeClaim | None = None,
     ) -> None:
-        self.app = app
-        self.app_path = _app_path(app, app_path)
+        self.app = app if isinstance(app, App) else None
+        table_jobs = _table_jobs(app, handler, timeout, before_claim)
+        self.app_path = None if self.app is None else _app_path(self.app, app_path)
+        settings = app.stores.settings if isinstance(app, App) else app.settings
         self.options: WorkerOptions = checked_options(
-            {job.queue for job in app.jobs.values()},
+            () if self.app is None else {job.queue for job in self.app.jobs.values()},
             queues=queues,
             concurrency=concurrency,
-            lease=app.stores.settings.lease if lease is None else lease,
+            lease=settings.lease if lease is None else lease,
             renew=renew,
             poll=poll,
             grace=grace,
             worker_id=worker_id,
             drain=drain,
+            optional=bool(table_jobs) and (tables is None or bool(tables)),
         )
+        chosen = chosen_tables(table_jobs, tables, concurrency or DEFAULT_CONCURRENCY)
+        self._tables = [
+            (table_jobs[name], options_of(table_jobs[name], most, self.options, lease, renew))
+            for name, most in chosen.items()
+        ]
         self.events = Events()
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
@@ -113,8 +170,11 @@ class Worker:
         try:
             return loop.run_until_complete(self._run(with_signals=True))
         finally:
-            if self.app.stores.database.native_async:  # handlers' own connections on this loop, which ends
+            # Handlers' own connections on this loop, which ends.
+            if self.app is not None and self.app.stores.database.native_async:
                 loop.run_until_complete(self.app.async_store.close())
+            for job, _ in self._tables:
+                loop.run_until_complete(job.stores.aclose_async())
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
@@ -138,7 +198,7 @@ class Worker:
                 "a worker was started while a child imported its app: put Worker(...).run() under"
                 ' `if __name__ == "__main__":`'
             )
-        runtime = Runtime(self.app, self.options, self.events, loop, self.app_path)
+        runtime = Runtime(self.app, self.options, self._tables, self.events, loop, self.app_path)
         with self._lock:
             if self._runtime is not None:
                 raise ConfigurationError("this worker was run already: make a new one")
@@ -150,6 +210,26 @@ class Worker:
             return await runtime.run()
         with stop_on_signals(loop, runtime.stop):
             return await runtime.run()
+
+
+def _table_jobs(
+    app: App | Store,
+    handler: Callable[..., Any] | None,
+    timeout: Seconds | None,
+    before_claim: BeforeClaim | None,
+) -> Mapping[str, TableJob[..., Any]]:
+    """The jobs that work tables, by name: the app's, or the one that store and handler make."""
+    if isinstance(app, App):
+        if handler is not None or timeout is not None or before_claim is not None:
+            raise ConfigurationError(
+                "handler, timeout and before_claim go with a store; an app's are given to @app.job"
+            )
+        return app.table_jobs
+    if handler is None:
+        raise ConfigurationError("Worker(store, handler) needs a handler, which takes the store's records")
+    name = "the store" if app.table is None else app.table.name
+    job: TableJob[..., Any] = TableJob(name, app, handler, timeout=timeout, before_claim=before_claim)
+    return {name: job}
 
 
 def _app_path(app: App, given: str | None) -> str | None:
