@@ -5,6 +5,7 @@ ROWQUEUE_HYPOTHESIS_EXAMPLES=10000 for a night; by default 200 examples over the
 
 import contextlib
 import os
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from hypothesis import HealthCheck, Phase, settings
@@ -26,8 +27,21 @@ from tests.support.stores import Raw, raw
 
 EXAMPLES = int(os.environ.get("ROWQUEUE_HYPOTHESIS_EXAMPLES", "200")) // 2
 QUEUES = ("a", "b")
-KEYS = (None, None, "u", "v")
+KEYS = (None, "u", "u", "v")
 ENDS = {Verb.SKIP: State.SKIPPED, Verb.CANCEL: State.CANCELLED, Verb.DISCARD: State.DISCARDED}
+
+WORK = (
+    Verb.COMPLETE,
+    Verb.FAIL,
+    Verb.SNOOZE,
+    Verb.RELEASE,
+    Verb.SKIP,
+    Verb.CANCEL,
+    Verb.DISCARD,
+    Verb.EXTEND,
+)
+BY_KEY = (Verb.CANCEL, Verb.RETRY, Verb.SKIP, Verb.DISCARD, Verb.PROMOTE, Verb.DELETE)
+SOMETIMES = {"lost while running", "key taken", "rescued to available", "rescued to discarded"}
 
 
 @dataclass
@@ -65,6 +79,8 @@ class World:
 class Machine(RuleBasedStateMachine):
     store: Store
     table: Raw
+    reached: Counter[str]
+    """How often each interesting turn was taken: a model that never meets one proves nothing about it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,6 +90,8 @@ class Machine(RuleBasedStateMachine):
     def empty(self) -> None:
         for name in ("job", "log", "queue"):
             self.table.execute(f"DELETE FROM rowqueue_{name}")
+        for key in ("u", None, None):
+            self.enqueue("a", 2, key, wide=False, most=2, start="available")
 
     # what is asked
 
@@ -85,7 +103,12 @@ class Machine(RuleBasedStateMachine):
         most=st.integers(1, 3),
         start=st.sampled_from(["available", "scheduled", "pending"]),
     )
-    def enqueue(self, queue: str, priority: int, key: str | None, wide: bool, most: int, start: str) -> None:
+    def ask(self, queue: str, priority: int, key: str | None, wide: bool, most: int, start: str) -> None:
+        self.enqueue(queue, priority, key, wide=wide, most=most, start=start)
+
+    def enqueue(
+        self, queue: str, priority: int, key: str | None, *, wide: bool, most: int, start: str
+    ) -> None:
         held = UNFINISHED | {State.COMPLETED} if wide and key else frozenset()
         job = NewJob(
             kind="k",
@@ -102,6 +125,7 @@ class Machine(RuleBasedStateMachine):
         assert done.inserted is (holder is None)
         if holder is not None:
             assert done.job.id == holder
+            self.reached["key taken"] += 1
         else:
             self.world.rows[done.job.id] = Model(queue, priority, key, frozenset(held), most, State(start))
 
@@ -130,29 +154,23 @@ class Machine(RuleBasedStateMachine):
         self.world.claims += claims
 
     @precondition(lambda self: self.world.claims)
-    @rule(
-        data=st.data(),
-        verb=st.sampled_from(
-            [
-                Verb.COMPLETE,
-                Verb.FAIL,
-                Verb.SNOOZE,
-                Verb.RELEASE,
-                Verb.SKIP,
-                Verb.CANCEL,
-                Verb.DISCARD,
-                Verb.EXTEND,
-            ]
-        ),
-    )
-    def work(self, data: st.DataObject, verb: Verb) -> None:
-        claim = data.draw(st.sampled_from(self.world.claims), label="claim")
+    @rule(data=st.data())
+    def work(self, data: st.DataObject) -> None:
+        steps = st.lists(
+            st.tuples(st.sampled_from(self.world.claims), st.sampled_from(WORK)), min_size=1, max_size=4
+        )
+        for claim, verb in data.draw(steps, label="steps"):
+            self.write(claim, verb)
+
+    def write(self, claim: Claim, verb: Verb) -> None:
         row = self.world.rows.get(claim.key)
         outcome = self._write(verb, claim)
         if row is None or row.lease != claim.lease or row.state is not State.RUNNING:
             expected = "gone" if row is None else "lost" if row.lease != claim.lease else "wrong_state"
             assert outcome.reason == expected
+            self.reached[f"{expected} while {row.state if row else 'gone'}"] += 1
             return
+        self.reached[f"{verb} cancelled" if row.asked else verb] += 1
         assert outcome.done
         if verb is Verb.EXTEND:
             assert outcome.cancel_requested is row.asked
@@ -161,12 +179,15 @@ class Machine(RuleBasedStateMachine):
         assert outcome.state is row.state
 
     @precondition(lambda self: self.world.rows)
-    @rule(
-        data=st.data(),
-        verb=st.sampled_from([Verb.SKIP, Verb.CANCEL, Verb.DISCARD, Verb.PROMOTE, Verb.RETRY, Verb.DELETE]),
-    )
-    def operate(self, data: st.DataObject, verb: Verb) -> None:
-        key = data.draw(st.sampled_from([*self.world.rows, 10**9]), label="key")
+    @rule(data=st.data())
+    def operate(self, data: st.DataObject) -> None:
+        keys = st.sampled_from([*self.world.rows, 10**9])
+        for key, verb in data.draw(
+            st.lists(st.tuples(keys, st.sampled_from(BY_KEY)), min_size=1, max_size=4), label="steps"
+        ):
+            self.command(key, verb)
+
+    def command(self, key: int, verb: Verb) -> None:
         row = self.world.rows.get(key)
         outcome = getattr(self.store, verb.value)(key)
         if row is None:
@@ -178,10 +199,32 @@ class Machine(RuleBasedStateMachine):
             del self.world.rows[key]
         elif verb is Verb.RETRY and self._holder(row.key) not in {None, key}:
             assert (outcome.reason, outcome.conflict) == ("conflict", self._holder(row.key))
+            self.reached["conflict"] += 1
         else:
             assert outcome.done
             self._apply(row, verb)
             assert (outcome.state, outcome.lease) == (row.state, row.lease)
+
+    @precondition(lambda self: any(row.state is State.AVAILABLE for row in self.world.rows.values()))
+    @rule(data=st.data())
+    def a_row_changes_hands(self, data: st.DataObject) -> None:
+        """Claimed, given back and claimed again: the first claim stays about, and is stale."""
+        ready = [
+            key
+            for key, row in self.world.rows.items()
+            if row.state is State.AVAILABLE and row.queue not in self.world.paused
+        ]
+        if not ready:
+            return
+        key = data.draw(st.sampled_from(ready), label="key")
+        row = self.world.rows[key]
+        for turn in ("first", "second"):
+            (claim,) = self.store.claim(where=lambda job: job.c.id == key)
+            self.world.claims.append(claim)
+            row.state, row.attempt, row.lease = State.RUNNING, row.attempt + 1, row.lease + 1
+            if turn == "first":
+                assert self.store.release(claim)
+                self._end(row, Verb.RELEASE)
 
     # what time brings
 
@@ -202,6 +245,7 @@ class Machine(RuleBasedStateMachine):
             spent = row.rescues >= 2 or row.attempt >= row.most
             row.state = State.CANCELLED if row.asked else State.DISCARDED if spent else State.AVAILABLE
             assert (found.state, found.lease) == (row.state, row.lease)
+            self.reached[f"rescued to {row.state}"] += 1
 
     @rule()
     def an_hour_passes_for_what_waits(self) -> None:
@@ -223,14 +267,14 @@ class Machine(RuleBasedStateMachine):
             del self.world.rows[key]
 
     @rule(queue=st.sampled_from(QUEUES))
-    def pause(self, queue: str) -> None:
-        assert self.store.pause(queue) is (queue not in self.world.paused)
-        self.world.paused.add(queue)
-
-    @rule(queue=st.sampled_from(QUEUES))
-    def resume(self, queue: str) -> None:
-        assert self.store.resume(queue) is (queue in self.world.paused)
-        self.world.paused.discard(queue)
+    def pause_or_resume(self, queue: str) -> None:
+        if queue in self.world.paused:
+            assert not self.store.pause(queue)
+            assert self.store.resume(queue)
+        else:
+            assert not self.store.resume(queue)
+            assert self.store.pause(queue)
+        self.world.paused ^= {queue}
 
     # what must hold
 
@@ -311,19 +355,20 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_the_store_does_what_the_model_says(tables_url: str) -> None:
-    policy = RetryPolicy.constant(3600)
+    policy, reached = RetryPolicy.constant(3600), Counter[str]()
     with (
         contextlib.closing(Store(tables_url, retry=policy, max_rescues=2, lease=7000)) as store,
         raw(tables_url) as table,
     ):
         run_state_machine_as_test(
-            type("OnThisDatabase", (Machine,), {"store": store, "table": table}),
+            type("OnThisDatabase", (Machine,), {"store": store, "table": table, "reached": reached}),
             settings=settings(
                 max_examples=EXAMPLES,
-                stateful_step_count=25,
+                stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
                 phases=[Phase.explicit, Phase.generate, Phase.shrink],
             ),
         )
-    print(f"{EXAMPLES} lives of a store")
+    print(f"{EXAMPLES} lives of a store; {dict(reached.most_common())}")
+    assert set(reached) >= SOMETIMES
