@@ -82,14 +82,50 @@ def test_workers_stop_in_order_when_their_supervisor_is_killed(shop: Path, store
     assert store.stats().total(State.AVAILABLE) == 1
 
 
-def test_the_worst_exit_code_counts(shop: Path, store: Store):
+def test_a_process_that_dies_is_started_again(shop: Path, store: Store):
     with running("work", "shop:app", "--poll", "0.1", "--processes", "2", cwd=shop) as process:
         started(process, r"WorkerStarted", 2)
         store.enqueue(NewJob(kind="die"))
         started(process, r"was ended by SIGKILL")
+        started(process, r"WorkerStarted")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-        assert process.returncode == 128 + signal.SIGKILL
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
+
+
+def test_a_process_that_is_killed_while_it_stops_counts(shop: Path, store: Store):
+    store.enqueue_many([NewJob(kind="wait") for _ in range(2)])
+    arguments = ["--queue", "default=1", "--poll", "0.1", "--processes", "2"]
+    with running("work", "shop:app", *arguments, cwd=shop) as process:
+        child = int(started(process, r"waiting in (\d+)", 2)[0])
+        process.send_signal(signal.SIGTERM)
+        started(process, r"WorkerStopping", 2)
+        os.kill(child, signal.SIGKILL)
+        (shop / "go").touch()
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGKILL, output
+        assert "starts in" not in output
+
+
+def test_a_worker_that_cannot_start_is_not_started_again(shop: Path, store: Store):
+    broken = "import os\nif os.path.exists('go'): raise OSError('broken since')\nopen('go', 'w')\nfrom shop import app\n"
+    (shop / "broken.py").write_text(broken)
+    result = rowqueue("work", "broken:app", "--processes", "2", cwd=shop)
+    assert result.returncode == 2
+    assert result.stderr.count("broken since") == 2
+    assert "starts in" not in result.stderr
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigquit_gives_back_at_once(shop: Path, store: Store, processes: int):
+    store.enqueue_many([NewJob(kind="wait") for _ in range(processes)])
+    arguments = ["--queue", "default=1", "--poll", "0.1", "--grace", "3600", "--processes", str(processes)]
+    with running("work", "shop:app", *arguments, cwd=shop) as process:
+        started(process, r"waiting in", processes)
+        process.send_signal(signal.SIGQUIT)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1, output  # its threads could not be ended
+    assert store.stats().total(State.AVAILABLE) == processes
 
 
 def test_ctrl_c_at_a_command_is_no_traceback(shop: Path):

@@ -138,7 +138,7 @@ def test_a_fork_in_a_handler_ends_once(yard: ModuleType):
     job = yard.forks.enqueue()
     after = yard.add.enqueue(1)
     running = drain(yard.app, concurrency=1)
-    assert running.row(job).result == "the original"
+    assert running.row(job).result == "the copy ended with 0"
     assert running.row(after).state is State.COMPLETED
     assert len(running.said(events.Completed)) == 2
 

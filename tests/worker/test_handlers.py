@@ -336,11 +336,3 @@ def test_a_listener_that_raises_harms_nobody(app: App, caplog):
     running._run()
     assert running.row(job).state is State.COMPLETED
     assert "a listener of Completed failed" in caplog.text
-
-
-def test_process_handlers_are_refused_for_now(app: App):
-    @app.job(kind="v", process=True)
-    def handler() -> None: ...
-
-    with pytest.raises(rowqueue.ConfigurationError, match="process=True"):
-        Running(app)

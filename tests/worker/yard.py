@@ -84,8 +84,8 @@ def holds_the_gil() -> None:
 def forks() -> str:
     if os.fork() == 0:
         return "the copy"
-    os.wait()
-    return "the original"
+    _, status = os.wait()
+    return f"the copy ended with {status}"
 
 
 @app.job(process=True)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: once for a graceful stop, twice for a hard one."""
+"""SIGTERM and SIGINT: once for a graceful stop, twice for a hard one; SIGQUIT is a hard one at once."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 @contextlib.contextmanager
 def stop_on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[bool], None]) -> Iterator[None]:
-    """Call ``stop(hard)`` for each signal; ``hard`` is False for the first and True from the second on.
+    """Call ``stop(hard)`` for each signal; ``hard`` is False for the first and True from the second on, and for SIGQUIT.
 
     Does nothing outside of the main thread, where Python takes no signals.
     """
@@ -22,14 +22,14 @@ def stop_on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[bool], None
         return
     seen = False
 
-    def received() -> None:
+    def received(number: int) -> None:
         nonlocal seen
-        stop(seen)
+        stop(seen or number == signal.SIGQUIT)
         seen = True
 
     before = {number: signal.getsignal(number) for number in _STOPPING}
     for number in _STOPPING:
-        loop.add_signal_handler(number, received)
+        loop.add_signal_handler(number, received, number)
     try:
         yield
     finally:

@@ -46,6 +46,15 @@ def command(
     \b
     rowqueue work shop.jobs:app
     rowqueue work shop.jobs:app --queue mail=20 --queue reports=2 --processes 4
+
+    \b
+    Signals: SIGTERM or Ctrl-C lets handlers finish within --grace and gives back
+    the rest; a second one, or SIGQUIT, gives back at once. With --processes, what
+    dies is started again.
+
+    \b
+    Exit codes: 0 stopped in order, or drained; 1 a thread could not be ended; 2 it
+    could not start; 128 + signal when a process was killed while it stopped.
     """
     from rowqueue.worker import Worker
 
@@ -76,7 +85,7 @@ def command(
         options += ["--concurrency", str(concurrency)] if concurrency is not None else []
         options += ["--lease", str(lease)] if lease is not None else []
         options += ["--drain"] if drain else []
-        return Supervisor(["work", path, "--lifeline", *options], processes).run()
+        return Supervisor(["work", path, "--lifeline", *options], processes, drain=drain).run()
     if lifeline:
         from rowqueue.cli.lifeline import on_parent_death
 
