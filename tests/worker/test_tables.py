@@ -190,7 +190,7 @@ def test_a_drain_waits_for_rows_that_other_jobs_add(app: App, uploads: Uploads) 
             uploads.add(upload.size + 1)
 
     plain.enqueue()
-    drain(app)
+    drain(app, poll=20)  # nothing is found by polling
     assert uploads.column("size") == [1, 2, 3]
     assert uploads.column("state") == ["done"] * 3
 
@@ -381,6 +381,21 @@ def test_before_claim_adds_a_condition_that_follows_what_runs(app: App, uploads:
         running.wait_for(events.Completed, count=3)
     assert uploads.column("state") == ["done", "done", "done", "queued"]
     assert most == 8
+
+
+def test_a_table_with_a_budget_is_looked_at_again_when_a_row_ends(app: App, uploads: Uploads) -> None:
+    go = threading.Event()
+
+    @app.job(table="uploads", before_claim=lambda: None)
+    def work(upload: Upload) -> None:
+        go.wait(20)
+
+    uploads.add(6)
+    with Running(app, poll=60) as running:
+        running.wait_for(events.Started)
+        uploads.add(7)  # nobody tells the worker
+        go.set()
+        running.wait_for(events.Completed, count=2)
 
 
 @pytest.mark.parametrize("awaited", [False, True])
