@@ -262,7 +262,6 @@ def test_insert_tells_rivers_clients_once_for_each_queue_that_has_work(client, r
         {"metadata": {"river:log": 1}}, {"scheduled_at": datetime(2024, 1, 1)},  # noqa: DTZ001
         {"unique_key": b"x", "unique_states": frozenset({S.AVAILABLE})}, {"unique_states": frozenset(S)},
     ],
-    ids=str,
 )  # fmt: skip
 def test_insert_refuses_what_river_refuses(client, river, opts):
     with pytest.raises(ConfigurationError):
