@@ -108,7 +108,10 @@ async def test_a_closed_store_opens_again(make_store):
 def test_sqlite_is_in_wal_and_syncs_each_commit_unless_told_otherwise(sqlite_tables):
     assert Database(sqlite_tables).synchronous == "FULL"
     for option, level in (("FULL", 2), ("NORMAL", 1), ("EXTRA", 3)):
-        with contextlib.closing(Store(sqlite_tables, synchronous=option)) as store, store._pool.connection() as own:
+        with (
+            contextlib.closing(Store(sqlite_tables, synchronous=option)) as store,
+            store._pool.connection() as own,
+        ):
             assert own.raw.execute("PRAGMA synchronous").fetchone() == (level,)
             assert own.raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 

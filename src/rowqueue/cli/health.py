@@ -88,14 +88,14 @@ def serving(worker: Worker, address: str) -> Iterator[str]:
             with contextlib.suppress(OSError):  # it hung up
                 self.wfile.write(content)
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             """Probes every few seconds are no news."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         address_family = _family(host)
 
-        def handle_error(self, *_: Any) -> None:
+        def handle_error(self, request: Any, client_address: Any) -> None:
             """A probe that breaks off is no news either."""
 
     try:

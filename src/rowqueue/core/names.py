@@ -65,7 +65,9 @@ def schema(value: str) -> str:
     if len(value.encode()) > 63:
         raise ConfigurationError("the schema must have at most 63 bytes: PostgreSQL would cut the rest off")
     if "%" in value or value.startswith("pg_"):
-        raise ConfigurationError(f"the schema {value!r} must not hold a '%' nor begin with pg_: choose another")
+        raise ConfigurationError(
+            f"the schema {value!r} must not hold a '%' nor begin with pg_: choose another"
+        )
     return value
 
 

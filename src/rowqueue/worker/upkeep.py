@@ -69,7 +69,7 @@ class Upkeep:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What must run for ever."""
-        loops = [
+        loops: list[Coroutine[Any, Any, None]] = [
             self._promote_when_due(),
             self._every(self._options.renew, "rescuing jobs", self.rescue),
         ]

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from rowqueue.core import payload
 from rowqueue.core.errors import ConfigurationError, StoreError
@@ -180,7 +181,7 @@ class Store(_Methods):
         with inspector(Database(database)) as inspect:
             try:
                 present = [column["name"] for column in inspect.get_columns(options.table, options.schema)]
-            except sa.exc.NoSuchTableError:
+            except exc.NoSuchTableError:
                 raise ConfigurationError(f"there is no table {options.table!r}: check table_name") from None
         self._words = options.words(present)
         self.rows = RowqueueStore(

@@ -206,7 +206,9 @@ class Parts:
             field = layout.fields[name]
             column, codec = layout.base.c[field.name], field.codec
             if codec.into is None:
-                written[column] = codec.write(value)
+                # Coerced, because SQLAlchemy names a bare constant after its column, and trips over a name
+                # with quotes or percent signs in it.
+                written[column] = sa.type_coerce(codec.write(value), column.type)
             else:
                 written[column] = codec.into(written.get(column, column), value, there)
         return sa.update(layout.base).values(written)

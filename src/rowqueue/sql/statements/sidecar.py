@@ -53,7 +53,7 @@ def take(parts: Parts) -> Any:
     table = _sidecar(parts)
     given = parts.rows(parts.layout.key_columns)
     until = parts.dialect.later(param("duration", sa.Double()))
-    source = sa.select(*(given.c[name] for name in parts.layout.key_columns), const(1), until)
+    source: Any = sa.select(*(given.c[name] for name in parts.layout.key_columns), const(1), until)
     source = source.where(const(1) == const(1))  # SQLite takes ON CONFLICT for a join without a WHERE
     insert = parts.dialect.upsert(
         table,
@@ -82,7 +82,7 @@ def extend(parts: Parts) -> Any:
     table = _sidecar(parts)
     held = table.alias("held")
     given = parts.rows({**parts.layout.key_columns, "lease": sa.BigInteger()})
-    mine = (
+    mine: Any = (
         sa.select(*_keys(parts, held))
         .select_from(sa.join(held, given, sa.and_(*_matches(parts, held, given))))
         .where(held.c.lease == given.c.lease, held.c.leased_until.is_not(None))
@@ -98,7 +98,7 @@ def expire(parts: Parts) -> Any:
     table = _sidecar(parts)
     left = table.alias("left_behind")
     limit = sa.select(param("limit", sa.Integer())).scalar_subquery()
-    picked = (
+    picked: Any = (
         sa.select(*_keys(parts, left))
         .where(left.c.leased_until < parts.now())
         .order_by(left.c.leased_until)

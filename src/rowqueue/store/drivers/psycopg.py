@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import select
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from rowqueue.core.errors import StoreError
 from rowqueue.sql.compiled import Call, Rows
@@ -31,8 +32,8 @@ class PsycopgConnection:
         """Run one statement."""
         statement = call.statement
         try:
-            with self.raw.cursor(binary=True, row_factory=psycopg.rows.tuple_row) as cursor:
-                cursor.execute(statement.sql, statement.bind(call.values))
+            with self.raw.cursor(binary=True, row_factory=tuple_row) as cursor:
+                cursor.execute(_text(statement.sql), statement.bind(call.values))
                 return statement.decode(cursor.fetchall()) if statement.returns else []
         except psycopg.Error as error:
             raise translate(error) from None
@@ -51,7 +52,7 @@ class PsycopgConnection:
 
     def _plain(self, sql: str) -> None:
         try:
-            self.raw.execute(sql)
+            self.raw.execute(_text(sql))
         except psycopg.Error as error:
             raise translate(error) from None
 
@@ -75,8 +76,8 @@ class AsyncPsycopgConnection:
         """Run one statement."""
         statement = call.statement
         try:
-            async with self.raw.cursor(binary=True, row_factory=psycopg.rows.tuple_row) as cursor:
-                await cursor.execute(statement.sql, statement.bind(call.values))
+            async with self.raw.cursor(binary=True, row_factory=tuple_row) as cursor:
+                await cursor.execute(_text(statement.sql), statement.bind(call.values))
                 return statement.decode(await cursor.fetchall()) if statement.returns else []
         except psycopg.Error as error:
             raise translate(error) from None
@@ -95,7 +96,7 @@ class AsyncPsycopgConnection:
 
     async def _plain(self, sql: str) -> None:
         try:
-            await self.raw.execute(sql)
+            await self.raw.execute(_text(sql))
         except psycopg.Error as error:
             raise translate(error) from None
 
@@ -106,6 +107,11 @@ class AsyncPsycopgConnection:
     async def close(self) -> None:
         """Close it."""
         await self.raw.close()
+
+
+def _text(sql: str) -> LiteralString:
+    """For type checkers: our statements are SQLAlchemy's, and values are bound beside them."""
+    return sql  # pyright: ignore[reportReturnType]
 
 
 def _usable(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
