@@ -254,18 +254,17 @@ class SQLite:
         return seconds
 
     def from_units(self, column: ColumnElement[Any], unit: int) -> ColumnElement[datetime]:
-        micro = (
-            column * const(1_000_000 // unit)
-            if unit <= 1_000_000
-            else column.op("/")(const(unit // 1_000_000))
-        )
-        return sa.type_coerce(micro, Instant())
+        if unit < 1_000_000:
+            column = column * const(1_000_000 // unit)
+        elif unit > 1_000_000:
+            column = column.op("/")(const(unit // 1_000_000))
+        return sa.type_coerce(column, Instant())
 
     def to_units(self, moment: ColumnElement[Any], unit: int) -> ColumnElement[Any]:
-        micro = sa.type_coerce(moment, sa.Integer())
-        if unit >= 1_000_000:
+        micro: ColumnElement[Any] = sa.type_coerce(moment, sa.Integer())
+        if unit > 1_000_000:
             return micro * const(unit // 1_000_000)
-        return micro.op("/")(const(1_000_000 // unit))
+        return micro.op("/")(const(1_000_000 // unit)) if unit < 1_000_000 else micro
 
     def timestamps(self, zoned: bool) -> Codec:
         def read(column: Any) -> Any:

@@ -139,7 +139,9 @@ def _choose(parts: Parts, ready: Cols, kinds: bool, queue: bool, where: Where | 
 
 
 def _usual_order(ready: Cols) -> tuple[Any, ...]:
-    return tuple(ready[name] for name in ("priority", "scheduled_at") if ready.layout.has(name))
+    # As stored, not as read: a codec keeps the order of moments, and an index knows only the column.
+    fields = ready.layout.fields
+    return tuple(ready.table.c[fields[name].name] for name in ("priority", "scheduled_at") if name in fields)
 
 
 def _claimable(parts: Parts, ready: Cols) -> ColumnElement[bool]:
