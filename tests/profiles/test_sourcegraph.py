@@ -298,11 +298,12 @@ def test_column_expressions_make_a_record_of_any_type(bench):
 
 
 @both_shapes
-def test_a_new_attempt_begins_without_what_the_last_one_left(bench, shape):
+@pytest.mark.parametrize("conditions", [[], [lambda w: w.c.id == 1]])
+def test_a_new_attempt_begins_without_what_the_last_one_left(bench, shape, conditions):
     bench.insert({"id": 1, "failure_message": "old"}, finished_at=bench.ago(1))
     log = "ARRAY['{}'::json]" if bench.dialect == "postgres" else "'[{}]'"
     bench.set(1, f"execution_logs = {log}")
-    record, tx = bench.store(scan=None).dequeue()
+    record, tx = bench.store(scan=None).dequeue(conditions)
     row = bench.row(1)
     assert (row["failure_message"], row["finished_at"]) == (None, None)
     assert (row["execution_logs"] is None) is (shape == "heartbeat"), "the later version forgets the logs"

@@ -1,6 +1,7 @@
 """Held claims: work and completion commit together, or the work is undone and the failure is kept."""
 
 import asyncio
+import sqlite3
 import threading
 
 import pytest
@@ -335,6 +336,29 @@ async def test_on_postgresql_other_rows_are_free_meanwhile(store, rows):
         assert [outcome.done for outcome in await store.extend([held.claim])] == [True], "alive"
         raise control.Discard
     assert rows.count("kind = 'alone'") == 1, "its own transaction"
+
+
+@pytest.mark.parametrize("tables_url", ["postgres"], indirect=True)
+async def test_rows_that_refer_to_a_held_one_can_be_inserted_meanwhile(store, rows):
+    (key,) = await enqueued(store)
+    rows.execute("CREATE TABLE refers (job bigint REFERENCES rowqueue_job (id))")
+    try:
+        rows.execute("SET lock_timeout = '5s'")
+        async with hold(store):
+            rows.execute(f"INSERT INTO refers VALUES ({key})")
+    finally:
+        rows.execute("DROP TABLE refers")
+
+
+@pytest.mark.parametrize("tables_url", ["sqlite"], indirect=True)
+async def test_on_sqlite_held_is_the_write_lock_of_the_file(store, rows):
+    await enqueued(store)
+    rows.execute("PRAGMA busy_timeout = 0")
+    async with hold(store):
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            rows.execute("BEGIN IMMEDIATE")
+    rows.execute("BEGIN IMMEDIATE")
+    rows.execute("ROLLBACK")
 
 
 @pytest.mark.parametrize("tables_url", ["sqlite"], indirect=True)

@@ -28,7 +28,7 @@ from rowqueue.sql.mapping import JobTable
 from rowqueue.store import plans
 from rowqueue.store.async_management import AsyncManagement
 from rowqueue.store.database import Database
-from rowqueue.store.held_transaction import LEASE
+from rowqueue.store.holding import LEASE
 from rowqueue.store.pools import AsyncPool, ThreadPool
 
 if TYPE_CHECKING:

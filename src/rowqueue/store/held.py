@@ -79,6 +79,7 @@ class Holder:
         self._store = store
         self._engine: Engine | None = None
         self._pid = 0
+        self._lock = threading.Lock()
 
     @contextmanager
     def claim(self, **options: Any) -> Iterator[Held | None]:
@@ -133,18 +134,19 @@ class Holder:
         database = self._store.database
         if database.engine is not None:
             return database.engine
-        if self._engine is None or self._pid != os.getpid():
-            self.close()
-            self._pid = os.getpid()
-            # As many as are held at once, which is the caller's to say; a few are kept.
-            self._engine = sa.create_engine(
-                f"{database.url.drivername}://",
-                creator=self._open,
-                poolclass=QueuePool,
-                max_overflow=-1,
-                pool_pre_ping=database.name != "sqlite",
-            )
-        return self._engine
+        with self._lock:
+            if self._engine is None or self._pid != os.getpid():
+                self.close()
+                self._pid = os.getpid()
+                # As many as are held at once, which is the caller's to say; a few are kept.
+                self._engine = sa.create_engine(
+                    f"{database.url.drivername}://",
+                    creator=self._open,
+                    poolclass=QueuePool,
+                    max_overflow=-1,
+                    pool_pre_ping=database.name != "sqlite",
+                )
+            return self._engine
 
     def _open(self) -> Any:
         raw = self._store.database.connect()

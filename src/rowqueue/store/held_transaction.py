@@ -31,9 +31,6 @@ C = TypeVar("C")
 LIMITS = {"postgresql": 600.0, "sqlite": 5.0}
 """How long a claim may be held (seconds); on SQLite all other writers wait meanwhile."""
 
-LEASE = 5.0
-"""Seconds between the commit of a claim and the lock of its row; after a crash, until the row can be rescued."""
-
 TRIES = 10
 """How many claims are tried whose rows somebody else took before they could be locked."""
 

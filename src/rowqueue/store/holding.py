@@ -14,6 +14,9 @@ from rowqueue.core.values import Key
 from rowqueue.operations.base import Access, Operation
 from rowqueue.store.database import Database
 
+LEASE = 5.0
+"""Seconds between the commit of a claim and the lock of its row; after a crash, until the row can be rescued."""
+
 
 @dataclass(eq=False, slots=True)
 class Hold:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -27,13 +28,13 @@ from rowqueue.operations.settings import StoreSettings
 from rowqueue.sql.mapping import JobTable
 from rowqueue.store import plans
 from rowqueue.store.database import Database
-from rowqueue.store.held import Held, Holder
-from rowqueue.store.held_transaction import LEASE
+from rowqueue.store.holding import LEASE
 from rowqueue.store.management import Management
 from rowqueue.store.pools import Pool
 
 if TYPE_CHECKING:
     from rowqueue.store.async_store import AsyncStore
+    from rowqueue.store.held import Held, Holder
 
 T = TypeVar("T")
 
@@ -111,7 +112,8 @@ class Store(Management):
         super().__init__(database, settings, table)
         self._pool = Pool(database, self._statements, pool_size, whole=table is not None)
         self._checked = table is not None
-        self._held = Holder(self)
+        self._held: Holder | None = None
+        self._first_hold = threading.Lock()
 
     def asynchronous(self, *, pool_size: int = 4) -> AsyncStore:
         """The same store for async code, with connections of its own."""
@@ -145,7 +147,8 @@ class Store(Management):
     def close(self) -> None:
         """Close the connections; the store opens new ones when it is used again."""
         self._pool.close()
-        self._held.close()
+        if self._held is not None:
+            self._held.close()
 
     # enqueue, claim, extend
 
@@ -226,6 +229,11 @@ class Store(Management):
             ...     if held is not None:
             ...         held.connection.execute(insert(bills).values(order=held.job.args["order"]))
         """
+        with self._first_hold:
+            if self._held is None:
+                from rowqueue.store.held import Holder
+
+                self._held = Holder(self)
         return self._held.claim(
             queues=queues,
             kinds=kinds,
