@@ -30,6 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_SESSION] = Session(Path(worker_input["rowqueue_session"]))
 
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell, which ignores Ctrl-C, and so would every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:  # xdist: what a worker is told
     node.workerinput["rowqueue_session"] = str(node.config.stash[_SESSION].directory)
