@@ -309,6 +309,7 @@ def test_a_mixed_batch_is_written_whole_or_not_at_all(tables_url: str) -> None:
                 assert rows.all() == before
             else:
                 break
+        faults.watch()
         assert at == 5  # BEGIN, three statements, COMMIT
         faults.watch()  # no fault in the look at what became of it
         mixed_is(store, taken, rows)
