@@ -6,8 +6,15 @@ ARGS ?=
 PIP = $(VENV)/bin/python -m pip install -qq --retries 10 --disable-pip-version-check
 PYTEST = $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 
+# What starts, kills and races processes takes three times as long as the rest, and has a target of its own.
+PROCESSES = $(addprefix tests/store/test_,kill.py races.py held.py held_crashes.py held_mapped.py backfill.py \
+  backfill_creators.py model.py doctor.py identifiers.py database.py)
+SUITE = tests/core tests/app tests/sql tests/mapping tests/test_checker.py tests/test_support.py \
+  $(filter-out $(PROCESSES),$(wildcard tests/store/test_*.py))
+SLOW = tests/worker tests/cli tests/demo tests/profiles tests/testing tests/examples $(wildcard $(PROCESSES))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format clean
+.PHONY: help demo test test-slow test-all lint format clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,8 +22,11 @@ help: ## list these targets
 demo: $(VENV)/.installed ## turn the standard library into a searchable index, and survive a kill on the way
 	@$(VENV)/bin/rowqueue demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## run the tests on SQLite and on a private PostgreSQL (ARGS="-k word" chooses some)
-	@$(PYTEST)
+test: $(VENV)/.installed-dev ## run the suites of the core, the SQL, the store and mappings on SQLite and a private PostgreSQL
+	@$(PYTEST) $(SUITE)
+
+test-slow: $(VENV)/.installed-dev ## run the suites that start processes and kill them: worker, commands, demo, profiles, races
+	@$(PYTEST) $(SLOW)
 
 lint: $(VENV)/.installed-dev ## check style, types and layers
 	@echo "ruff check" && $(VENV)/bin/ruff check
