@@ -9,12 +9,12 @@ PYTEST = $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 # What starts, kills and races processes takes three times as long as the rest, and has a target of its own.
 PROCESSES = $(addprefix tests/store/test_,kill.py races.py held.py held_crashes.py held_mapped.py backfill.py \
   backfill_creators.py model.py doctor.py identifiers.py database.py)
-SUITE = tests/core tests/app tests/sql tests/mapping tests/test_checker.py tests/test_support.py \
+SUITE = tests/core tests/app tests/sql tests/mapping tests/docs tests/test_checker.py tests/test_support.py \
   $(filter-out $(PROCESSES),$(wildcard tests/store/test_*.py))
 SLOW = tests/worker tests/cli tests/demo tests/profiles tests/testing tests/examples $(wildcard $(PROCESSES))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all lint format clean
+.PHONY: help demo test test-slow test-all lint format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ format: $(VENV)/.installed-dev ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix-only --quiet
 	@$(VENV)/bin/ruff format
 
+docs: $(VENV)/.installed-docs ## build the documentation into site/; a warning is an error
+	@$(VENV)/bin/zensical build --clean --strict
+	@echo "site/index.html is the first page"
+
 test-all: ## run the tests on every Python from 3.11 to 3.13 that is found
 	@failed=; for version in 3.11 3.12 3.13; do \
 	  if python=$$(scripts/find-python $$version); then \
@@ -49,11 +53,11 @@ test-all: ## run the tests on every Python from 3.11 to 3.13 that is found
 	if [ -n "$$failed" ]; then echo "failed on:$$failed"; exit 1; fi
 
 clean: ## remove the virtual environments, caches and what the demo left
-	@rm -rf .venv .venv-3.* build dist site .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .venv-3.* build dist site .cache .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rm -f *.db *.db-wal *.db-shm
 
-# Two stages: what the demo needs, then what tests and linters need. A stamp is older than pyproject.toml only when
+# Stages: what the demo needs, what tests and linters need, what builds the documentation. A stamp is older than pyproject.toml only when
 # something may have to be installed.
 $(VENV)/bin/python:
 	@[ -n "$(PYTHON)" ] || { echo "no Python >= 3.11 with the venv module found; name one: make PYTHON=/path/to/python3"; exit 1; }
@@ -69,3 +73,8 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing rowqueue and its development tools into $(VENV)"
 	@$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+	@echo "installing rowqueue and what builds its documentation into $(VENV)"
+	@$(PIP) -e '.[docs,postgres]'
+	@touch $@

@@ -1,0 +1,205 @@
+"""A page's blocks as one program: in a folder of its own, on SQLite files there or the suite's PostgreSQL."""
+
+import ast
+import asyncio
+import doctest
+import inspect
+import io
+import os
+import shlex
+import sqlite3
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, Self
+
+from rowqueue.cli import main
+from tests.docs.blocks import Block, blocks, commands
+
+POSTGRES = "postgresql://localhost/shop"
+"""What pages write; the suite's own database takes its place."""
+
+_PROGRAMS = ("rowqueue", "python", "pytest")
+_OUTPUT = doctest.OutputChecker()
+_LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+class Broken(AssertionError):
+    """A block that does not do what its page says; the message begins with page and line."""
+
+
+def run_page(page: Path, folder: Path, postgres: Callable[[], str]) -> None:
+    """Run every block of a page that is meant to be run.
+
+    Args:
+        page: the Markdown file.
+        folder: an empty folder.
+        postgres: gives the URL of an empty database.
+
+    Raises:
+        Broken: one failed, or printed something else.
+    """
+    with inside(folder), _Page(folder, postgres) as running:
+        for block in blocks(page):
+            if block.runs:
+                running.run(block)
+
+
+class _Page:
+    def __init__(self, folder: Path, postgres: Callable[[], str]) -> None:
+        self._folder = folder
+        self._postgres = postgres
+        self._url = ""
+        self._printed = ""
+        self._loop = asyncio.Runner()
+        self._module = ModuleType("page")
+
+    def __enter__(self) -> Self:
+        sys.modules["page"] = self._module
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        here = [module for module in list(sys.modules.values()) if self._is_of_page(module)]
+        for module in here:
+            for value in list(vars(module).values()):
+                self._close(value)
+            del sys.modules[module.__name__]
+        self._loop.close()
+
+    def run(self, block: Block) -> None:
+        code = self._real(block.code)
+        if block.language == "console":
+            self._console(block)
+        elif block.language == "output":
+            self._compare(block.place(), block.code, self._printed)
+        elif block.title:
+            self._file(block, code)
+        else:
+            self._python(block, code)
+
+    def _real(self, text: str) -> str:
+        if POSTGRES in text:
+            self._url = self._url or self._postgres()
+            return text.replace(POSTGRES, self._url)
+        return text
+
+    # Python
+
+    def _python(self, block: Block, code: str) -> None:
+        printed = io.StringIO()
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        with self._blamed(block), redirect_stdout(printed):
+            compiled = compile("\n" * (block.line - 1) + code, str(block.page), "exec", flags=flags)
+            self._execute(compiled)
+        self._printed = printed.getvalue()
+
+    def _execute(self, code: CodeType) -> None:
+        namespace = vars(self._module)
+        if code.co_flags & inspect.CO_COROUTINE:
+            self._loop.run(eval(code, namespace))
+        else:
+            exec(code, namespace)
+
+    def _file(self, block: Block, code: str) -> None:
+        path = self._folder / block.title
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n" * (block.line - 1) + code + "\n" if path.suffix == ".py" else code + "\n")
+        if path.suffix == ".py" and not path.name.startswith("test_"):
+            name = ".".join(Path(block.title).with_suffix("").parts)
+            with self._blamed(block):
+                self._execute(compile(f"import {name}", str(path), "exec"))
+
+    @contextmanager
+    def _blamed(self, block: Block) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            files = {str(block.page), str(self._folder / (block.title or "none"))}
+            frames = traceback.extract_tb(error.__traceback__)
+            lines = [frame.lineno for frame in frames if frame.filename in files]
+            line = error.lineno if isinstance(error, SyntaxError) else (lines or [block.line])[-1]
+            raise Broken(f"{block.place(line)}: {type(error).__name__}: {error}") from error
+
+    # commands
+
+    def _console(self, block: Block) -> None:
+        for command in commands(block):
+            place = block.place(command.line)
+            arguments = shlex.split(self._real(command.typed), comments=True)
+            if arguments[0] not in _PROGRAMS:
+                raise Broken(
+                    f"{place}: {arguments[0]} is none of {', '.join(_PROGRAMS)}: say why it is not run"
+                )
+            code, printed = self._command(arguments)
+            if code != command.code:
+                raise Broken(f"{place}: exit code {code}, not {command.code}:\n{printed}")
+            if command.prints.strip():
+                self._compare(place, command.prints, printed)
+
+    def _command(self, arguments: list[str]) -> tuple[int, str]:
+        if arguments[:2] == ["rowqueue", "work"] and "--drain" not in arguments:
+            arguments = [*arguments, "--drain"]  # so that it ends
+        printed = io.StringIO()
+        if arguments[0] == "rowqueue" and arguments[1] != "work":
+            with redirect_stdout(printed), redirect_stderr(printed):
+                return main(arguments[1:]), printed.getvalue()
+        as_module = ["-m"] if arguments[0] in {"rowqueue", "pytest"} else []
+        name = arguments[:1] if as_module else []
+        done = subprocess.run(
+            [sys.executable, *as_module, *name, *arguments[1:]],
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    def _compare(self, place: str, wanted: str, printed: str) -> None:
+        if not _OUTPUT.check_output(wanted, printed, _LOOSE):
+            raise Broken(f"{place}: it prints something else:\n{printed}")
+
+    # the end
+
+    def _is_of_page(self, module: ModuleType) -> bool:
+        file = getattr(module, "__file__", None)
+        return module is self._module or (file is not None and Path(file).is_relative_to(self._folder))
+
+    def _close(self, value: Any) -> None:
+        import sqlalchemy as sa
+        from sqlalchemy.ext.asyncio import AsyncEngine
+
+        from rowqueue import App, AsyncStore, Store
+
+        match value:
+            case App():
+                self._loop.run(value.aclose())
+            case Store() | sqlite3.Connection():
+                value.close()
+            case AsyncStore():
+                self._loop.run(value.close())
+            case sa.Engine():
+                value.dispose()
+            case AsyncEngine():
+                self._loop.run(value.dispose())
+            case _:
+                return
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Work in a folder from which modules can be imported, as a user's shell does."""
+    before, path = Path.cwd(), list(sys.path)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        sys.path[:] = path

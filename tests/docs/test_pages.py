@@ -1,0 +1,29 @@
+"""Every page's code runs, in order, and prints what the page says."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import blocks
+from tests.docs.running import run_page
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+WITH_CODE = [page for page in PAGES if any(block.runs for block in blocks(page))]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page(page, tmp_path, request, monkeypatch):
+    monkeypatch.delenv("ROWQUEUE_DATABASE_URL", raising=False)
+    run_page(page, tmp_path, lambda: request.getfixturevalue("postgres_database"))
+
+
+def test_pages_are_short():
+    assert {page.name for page in PAGES if len(page.read_text().splitlines()) >= 400} == set()
+
+
+def test_what_is_only_shown_is_little():
+    """So that nobody gets used to marking blocks instead of mending them."""
+    runnable = [block for page in PAGES for block in blocks(page) if block.language in {"python", "console"}]
+    shown = [block.place() for block in runnable if not block.runs]
+    assert len(shown) <= len(runnable) / 5, shown
