@@ -1,11 +1,15 @@
-"""The command as people run it: a process of its own."""
+"""The command as people run it: in a process of its own; or in this one, which takes a tenth of the time."""
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
+
+from rowqueue.cli import main
 
 COMMAND = [sys.executable, "-m", "rowqueue"]
 
@@ -26,6 +30,35 @@ def rowqueue(*arguments: str, cwd: Path, timeout: float = 60, **env: str) -> sub
         stdin=subprocess.DEVNULL,
         check=False,
     )
+
+
+def rowqueue_here(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """The same for commands that end by themselves and start no process, without a process of their own."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd),
+        mock.patch.dict(os.environ, environment(**env), clear=True),
+        _imports_forgotten(),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = main(arguments)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def _imports_forgotten() -> Iterator[None]:
+    """Modules of the current folder are imported afresh and leave no trace."""
+    folder, path = str(Path.cwd()), sys.path.copy()
+    wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = wrote
+        sys.path[:] = path
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(folder):
+                del sys.modules[name]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from rowqueue import Store
-from tests.cli.running import refused, rowqueue
+from tests.cli.running import refused, rowqueue, rowqueue_here
 
 SQLITE = "sqlite:///jobs.db"
 MODULES = {
@@ -52,7 +52,6 @@ CASES = {
     "a lease that is too short": (["work", "shop:app", "--queue", "m", "--lease", "0.1"], "lease"),
     "no jobs to run": (["work", "shop:app"], "@app.job"),
     "no tables": (["work", "shop:app", "--queue", "m"], "rowqueue init"),
-    "no tables, two processes": (["work", "shop:app", "--queue", "m", "--processes", "2"], "rowqueue init"),
     "no folder to index": (["demo", "--source", "none"], "--source"),
     "an app for the demo": (["demo", "--app", "shop:app"], "--database"),
     "no words to find": (["demo", "--find", " "], "--find"),
@@ -63,7 +62,7 @@ CASES = {
 def test_it_is_refused_in_one_line(tmp_path: Path, arguments: list[str], says: str):
     for name, text in MODULES.items():
         (tmp_path / name).write_text(text)
-    line = refused(rowqueue(*arguments, cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1"))
+    line = refused(rowqueue_here(*arguments, cwd=tmp_path))
     assert says in line
     assert "hunter2" not in line
     assert {path.name for path in tmp_path.iterdir()} - set(MODULES) <= {
@@ -71,6 +70,20 @@ def test_it_is_refused_in_one_line(tmp_path: Path, arguments: list[str], says: s
         "shop.db-wal",
         "shop.db-shm",
     }
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["stats"], "--database"),
+        (["work", "leaves:app"], "leaves"),
+        (["work", "shop:app", "--queue", "m", "--processes", "2"], "rowqueue init"),
+    ],
+)
+def test_so_it_is_in_a_process_of_its_own(tmp_path: Path, arguments: list[str], says: str):
+    for name, text in MODULES.items():
+        (tmp_path / name).write_text(text)
+    assert says in refused(rowqueue(*arguments, cwd=tmp_path))
 
 
 @pytest.mark.parametrize("version, says", [(1_000, "upgrade rowqueue"), (-1, "rowqueue init")])
@@ -82,11 +95,11 @@ def test_tables_of_another_version(tmp_path: Path, database_url: str, version: i
         connection.execute(sa.update(store.tables.version).values(version=version))
     engine.dispose()
     store.close()
-    assert says in refused(rowqueue("stats", "--database", database_url, cwd=tmp_path))
+    assert says in refused(rowqueue_here("stats", "--database", database_url, cwd=tmp_path))
 
 
 def test_missing_tables(tmp_path: Path, database_url: str):
     if database_url.startswith("sqlite"):
         (tmp_path / "test.db").touch()
-    line = refused(rowqueue("stats", "--database", database_url, cwd=tmp_path))
+    line = refused(rowqueue_here("stats", "--database", database_url, cwd=tmp_path))
     assert "rowqueue init" in line

@@ -7,7 +7,7 @@ import pytest
 
 from rowqueue import NewJob, Store
 from rowqueue.core.states import State
-from tests.cli.running import rowqueue
+from tests.cli.running import rowqueue, rowqueue_here
 
 
 def test_help_lists_the_commands(tmp_path: Path):
@@ -25,7 +25,7 @@ def test_version(tmp_path: Path):
 
 def test_init_creates_and_may_be_repeated(tmp_path: Path, database_url: str):
     for _ in range(2):
-        result = rowqueue("init", "--database", database_url, "--prefix", "jobs_", cwd=tmp_path)
+        result = rowqueue_here("init", "--database", database_url, "--prefix", "jobs_", cwd=tmp_path)
         assert (result.returncode, result.stderr) == (0, "")
         assert result.stdout.startswith("the tables jobs_* in ")
     store = Store(database_url, prefix="jobs_")
@@ -34,10 +34,10 @@ def test_init_creates_and_may_be_repeated(tmp_path: Path, database_url: str):
 
 
 def test_the_database_may_come_before_the_command_or_from_the_environment(tmp_path: Path, database_url: str):
-    assert rowqueue("--database", database_url, "init", cwd=tmp_path).returncode == 0
-    assert rowqueue("stats", cwd=tmp_path, ROWQUEUE_DATABASE_URL=database_url).stdout == "no jobs\n"
+    assert rowqueue_here("--database", database_url, "init", cwd=tmp_path).returncode == 0
+    assert rowqueue_here("stats", cwd=tmp_path, ROWQUEUE_DATABASE_URL=database_url).stdout == "no jobs\n"
     # what stands nearer to the command wins
-    result = rowqueue("--database", "foo://", "stats", "--database", database_url, cwd=tmp_path)
+    result = rowqueue_here("--database", "foo://", "stats", "--database", database_url, cwd=tmp_path)
     assert result.stdout == "no jobs\n"
 
 
@@ -49,7 +49,7 @@ def test_stats(tmp_path: Path, database_url: str):
     store.snooze_unknown(store.claim(1, queues=["default"]))
     store.close()
 
-    shown = rowqueue("stats", "--database", database_url, cwd=tmp_path).stdout
+    shown = rowqueue_here("stats", "--database", database_url, cwd=tmp_path).stdout
     lines = [line.split() for line in shown.splitlines()]
     assert lines[0] == ["queue", *State, "oldest", "waiting", "paused"]
     assert lines[1] == ["default", "0", "2", *"0000000", "-", "no"]
@@ -57,7 +57,7 @@ def test_stats(tmp_path: Path, database_url: str):
     assert lines[2][-1] == "yes"
     assert lines[-1][:2] == ["a", "1"]  # the kind that nobody knew
 
-    data = json.loads(rowqueue("stats", "--json", "--database", database_url, cwd=tmp_path).stdout)
+    data = json.loads(rowqueue_here("stats", "--json", "--database", database_url, cwd=tmp_path).stdout)
     assert [queue["queue"] for queue in data["queues"]] == ["default", "mail"]
     assert data["queues"][0]["counts"] == {"scheduled": 2}
     assert data["queues"][1]["paused"] is True
@@ -67,11 +67,11 @@ def test_stats(tmp_path: Path, database_url: str):
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_schema_needs_no_database(tmp_path: Path, dialect: str):
-    ddl = rowqueue("schema", "--dialect", dialect, "--prefix", "jobs_", cwd=tmp_path)
+    ddl = rowqueue_here("schema", "--dialect", dialect, "--prefix", "jobs_", cwd=tmp_path)
     assert ddl.returncode == 0
     assert "CREATE TABLE jobs_job (" in ddl.stdout
     assert ("AUTOINCREMENT" in ddl.stdout) is (dialect == "sqlite")
-    statements = rowqueue("schema", "--dialect", dialect, "--statements", cwd=tmp_path).stdout
+    statements = rowqueue_here("schema", "--dialect", dialect, "--statements", cwd=tmp_path).stdout
     assert "-- claim\nUPDATE rowqueue_job SET state='running'" in statements
     assert ("SKIP LOCKED" in statements) is (dialect == "postgresql")
     assert list(tmp_path.iterdir()) == []
@@ -79,5 +79,5 @@ def test_schema_needs_no_database(tmp_path: Path, dialect: str):
 
 def test_schema_takes_the_dialect_of_the_database(tmp_path: Path):
     url = "postgresql://nobody@nowhere.invalid/none"  # it is not asked
-    assert "IDENTITY" in rowqueue("schema", cwd=tmp_path, ROWQUEUE_DATABASE_URL=url).stdout
-    assert "AUTOINCREMENT" in rowqueue("schema", cwd=tmp_path).stdout
+    assert "IDENTITY" in rowqueue_here("schema", cwd=tmp_path, ROWQUEUE_DATABASE_URL=url).stdout
+    assert "AUTOINCREMENT" in rowqueue_here("schema", cwd=tmp_path).stdout

@@ -10,7 +10,7 @@ import pytest
 
 from rowqueue import NewJob, State, Store
 from tests.cli.operating import Run, runner
-from tests.cli.running import refused, rowqueue, running
+from tests.cli.running import refused, rowqueue_here, running
 from tests.support.stores import raw
 
 SECRET = "hunter2-secret"
@@ -100,7 +100,7 @@ def test_enqueue_tells_of_a_queue_that_nobody_works(run: Run, store: Store):
 
 def test_enqueue_checks_against_the_app(shop: Path, store: Store):
     def enqueue(*arguments: str):
-        return rowqueue("enqueue", *arguments, "--app", "shop:app", cwd=shop)
+        return rowqueue_here("enqueue", *arguments, "--app", "shop:app", cwd=shop)
 
     assert "in mail" in enqueue("hello", '["Bo", "2026-01-01T00:00:00Z"]', "--tag", "t").stdout
     job = store.get(1)
@@ -330,7 +330,7 @@ def test_backfill(shop: Path, store: Store, database_url: str):
         rows.execute("INSERT INTO items VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e')")
 
     def backfill(*arguments: str):
-        return rowqueue("backfill", *arguments, "--app", "shop:app", cwd=shop)
+        return rowqueue_here("backfill", *arguments, "--app", "shop:app", cwd=shop)
 
     assert [line.split() for line in backfill().stdout.splitlines()][1] == ["greetings", "greet", "greetings"]
     first = backfill("greetings", "--limit", "2", "--batch", "2")
@@ -341,4 +341,4 @@ def test_backfill(shop: Path, store: Store, database_url: str):
     assert again == {"backfill": "greetings", "created": 0, "rest": "all_queued"}
     assert sorted(job.args["name"] for job in store.list().jobs) == list("abcde")
     assert "no backfill 'greet'; it has greetings" in refused(backfill("greet"))
-    assert "module:name" in refused(rowqueue("backfill", "greetings", cwd=shop))
+    assert "module:name" in refused(rowqueue_here("backfill", "greetings", cwd=shop))

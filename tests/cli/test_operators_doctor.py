@@ -7,7 +7,7 @@ import pytest
 
 from rowqueue import NewJob, Store
 from tests.cli.operating import Run, runner
-from tests.cli.running import refused, rowqueue
+from tests.cli.running import refused, rowqueue_here
 from tests.support.stores import raw
 
 APP = """
@@ -114,7 +114,9 @@ def test_a_table_of_the_apps(tmp_path: Path, database_url: str):
         )
 
     def doctor(*arguments: str):
-        return rowqueue("doctor", *arguments, "--app", "shop:app", cwd=tmp_path, SHOP_DATABASE=database_url)
+        return rowqueue_here(
+            "doctor", *arguments, "--app", "shop:app", cwd=tmp_path, SHOP_DATABASE=database_url
+        )
 
     answer = doctor("--table", "uploads", "--json")
     report = json.loads(answer.stdout)

@@ -14,7 +14,7 @@ from rowqueue import App, Store
 from rowqueue.cli.health import serving
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.worker import Worker, events
-from tests.cli.running import refused, rowqueue, running
+from tests.cli.running import refused, rowqueue_here, running
 from tests.support.waiting import wait_until
 
 SHOP = """
@@ -123,4 +123,4 @@ def test_the_command(tmp_path: Path, database_url: str):
         assert process.wait(30) == 0
     store.close()
     both = [*arguments, "--processes", "2"]
-    assert "--processes" in refused(rowqueue(*both, cwd=tmp_path, SHOP_DATABASE=database_url))
+    assert "--processes" in refused(rowqueue_here(*both, cwd=tmp_path, SHOP_DATABASE=database_url))

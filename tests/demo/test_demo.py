@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from rowqueue.demo import check
 from rowqueue.demo.jobs import Demo, open_demo
-from tests.cli.running import rowqueue, running
+from tests.cli.running import rowqueue, rowqueue_here, running
 from tests.support.waiting import wait_until
 
 Sources = Callable[[int], Path]
@@ -55,13 +55,13 @@ def test_it_survives_its_kill_and_does_nothing_twice(tmp_path: Path, sources: So
     assert "0 of them new; 0 jobs made" in again.stdout
     assert shown(again.stdout, "symbols in the index") == 1600
 
-    found = rowqueue("demo", "--find", "turn lamp", "--database", database_url, cwd=tmp_path).stdout
+    found = rowqueue_here("demo", "--find", "turn lamp", "--database", database_url, cwd=tmp_path).stdout
     assert re.search(
         r"^package\d\.module\d+\.Thing\d+\.turn_lamp +function +package\d/module\d+\.py:6 +Turn the lamp",
         found,
         re.MULTILINE,
     )
-    nothing = rowqueue("demo", "--find", "hippopotamus", "--database", database_url, cwd=tmp_path)
+    nothing = rowqueue_here("demo", "--find", "hippopotamus", "--database", database_url, cwd=tmp_path)
     assert (nothing.returncode, nothing.stdout) == (0, "nothing in the index has all of: hippopotamus\n")
 
 
@@ -69,11 +69,11 @@ def test_the_default_database_is_a_file_here(tmp_path: Path, sources: Sources):
     result = rowqueue("demo", "--source", str(sources(3)), "--workers", "1", cwd=tmp_path)
     assert result.returncode == 0, result
     assert (tmp_path / "rowqueue-demo.db").exists()
-    assert "turn_door" in rowqueue("demo", "--find", "door", cwd=tmp_path).stdout
+    assert "turn_door" in rowqueue_here("demo", "--find", "door", cwd=tmp_path).stdout
 
 
 def test_there_is_nothing_to_find_before_the_first_run(tmp_path: Path, database_url: str):
-    result = rowqueue("demo", "--find", "door", "--database", database_url, cwd=tmp_path)
+    result = rowqueue_here("demo", "--find", "door", "--database", database_url, cwd=tmp_path)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "run 'rowqueue demo' first" in result.stderr
 
@@ -85,7 +85,7 @@ def test_killed_whole_at_random_moments_it_ends_complete(
     count = 200
     arguments = ["demo", "--source", str(sources(count)), "--database", database_url]
     chance = random.Random(7)
-    for _ in range(5):
+    for _ in range(3):
         with running(*arguments, cwd=tmp_path) as process:
             assert process.stdout is not None
             lines = chance.randrange(6)  # how much it has told is how far it has come

@@ -65,32 +65,32 @@ def test_context_works_there(yard: ModuleType, caplog: pytest.LogCaptureFixture)
     assert ("yard", 30, "a line 1") in caplog.record_tuples
 
 
-@pytest.mark.parametrize(
-    "what, state, error",
-    [
-        ("error", State.DISCARDED, "ValueError: no ? good"),
-        ("exit", State.DISCARDED, "SystemExit: 3"),
-        ("interrupt", State.DISCARDED, "KeyboardInterrupt"),
-        ("skip", State.SKIPPED, "not needed"),
-        ("snooze", State.SCHEDULED, None),
-        ("discard", State.DISCARDED, "hopeless"),
-        ("retry", State.DISCARDED, "later"),
-        ("unserialisable", State.COMPLETED, None),
-        ("huge", State.COMPLETED, None),
-    ],
-)
-def test_how_a_handler_ends(yard: ModuleType, what, state, error):
-    job = yard.raises.enqueue(what)
-    running = drain(yard.app)
-    row = running.row(job)
-    assert (row.state, row.result) == (state, None)
-    assert [entry.error for entry in row.errors] == ([] if error is None else [error])
-    if what == "error":
-        assert row.errors[0].trace.startswith("Traceback")
-        assert "in raises" in row.errors[0].trace
-        assert "child.py" not in row.errors[0].trace
-    if state is State.COMPLETED:
-        assert len(running.said(events.ResultDropped)) == 1
+ENDINGS = {
+    "error": (State.DISCARDED, "ValueError: no ? good"),
+    "exit": (State.DISCARDED, "SystemExit: 3"),
+    "interrupt": (State.DISCARDED, "KeyboardInterrupt"),
+    "skip": (State.SKIPPED, "not needed"),
+    "snooze": (State.SCHEDULED, None),
+    "discard": (State.DISCARDED, "hopeless"),
+    "retry": (State.DISCARDED, "later"),
+    "unserialisable": (State.COMPLETED, None),
+    "huge": (State.COMPLETED, None),
+}
+
+
+def test_how_handlers_end(yard: ModuleType):
+    jobs = {what: yard.raises.enqueue(what) for what in ENDINGS}
+    running = drain(yard.app, concurrency=2)
+    for what, (state, error) in ENDINGS.items():
+        row = running.row(jobs[what])
+        assert (row.state, row.result) == (state, None), what
+        assert [entry.error for entry in row.errors] == ([] if error is None else [error]), what
+    (failure,) = running.row(jobs["error"]).errors
+    assert failure.trace.startswith("Traceback")
+    assert "in raises" in failure.trace
+    assert "child.py" not in failure.trace
+    dropped = {event.job.id for event in running.said(events.ResultDropped)}
+    assert dropped == {jobs["unserialisable"].job.id, jobs["huge"].job.id}
 
 
 def test_arguments_that_do_not_fit(yard: ModuleType):
