@@ -59,6 +59,7 @@ def cases(ids: dict[str, list[int]]) -> dict[tuple[str, str], tuple[dict[str, An
         ("add_log", ""): (job | {"entry": "{}"}, 1),
         ("promote_due", ""): ({"limit": BATCH}, BATCH),
         ("next_due", ""): ({}, 1),
+        ("look", "ten queues"): ({"given_queue": QUEUES}, len(QUEUES) + 1),
         ("rescue", ""): ({"limit": BATCH, "max_rescues": 3}, BATCH),
         ("prune", "most"): (prune | {"state": "completed"}, BATCH),
         ("prune", "kept longer"): (prune | {"state": "discarded", "age": 14 * 86400.0}, BATCH),

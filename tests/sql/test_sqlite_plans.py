@@ -44,6 +44,7 @@ HOT = [
     "update_log",
     "promote_due",
     "next_due",
+    "look",
     "rescue",
     "prune",
     "enqueue_holders",
@@ -98,6 +99,11 @@ ARGUMENTS = ("SCAN given_each", "SCAN keys_each", "SCAN kinds_each", "SCAN CONST
 SMALL = {
     "claim_ready_queues": ("SCAN hops",),
     "next_due": ("SCAN rowqueue_job USING INDEX rowqueue_job_due", "SCAN first"),  # the first entry alone
+    "look": (
+        "SCAN rowqueue_job USING INDEX rowqueue_job_due",
+        "SCAN first",
+        "SCAN pragma_data_version",  # one number
+    ),
 }
 
 

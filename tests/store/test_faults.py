@@ -306,7 +306,7 @@ def test_a_mixed_batch_is_written_whole_or_not_at_all(tables_url: str) -> None:
             assert rows.all() == before
         faults.watch()
         mixed(store, taken)
-        assert len(faults.seen) == 5
+        assert [name for name in faults.seen if name != "wake"] == faults.seen[:5]
         faults.watch()  # no fault in the look at what became of it
         mixed_is(store, taken, rows)
 

@@ -12,6 +12,7 @@ from rowqueue.core.values import Enqueued, Job, NewJob, seconds_of
 from rowqueue.operations.base import Access, Operation, Steps
 from rowqueue.operations.decode import job_of
 from rowqueue.operations.settings import StoreSettings
+from rowqueue.operations.wake import wake
 from rowqueue.sql.compiled import Row
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.statements.enqueue import GIVEN
@@ -19,8 +20,16 @@ from rowqueue.sql.statements.enqueue import GIVEN
 _ROUNDS = 20
 
 
-def enqueue(jobs: Sequence[NewJob], settings: StoreSettings) -> Operation[list[Enqueued]]:
+def enqueue(
+    jobs: Sequence[NewJob], settings: StoreSettings, *, aloud: bool = False
+) -> Operation[list[Enqueued]]:
     """nothing → available, scheduled or pending; all of them or none, answers in the order given.
+
+    Args:
+        jobs: what to enqueue.
+        settings: the store's.
+        aloud: the INSERT itself tells idle workers, for a transaction of the caller's; otherwise a
+            statement after the commit does, so that no commit waits for the lock of another's NOTIFY.
 
     Raises:
         ConfigurationError: an option of a job is wrong; nothing was written.
@@ -28,20 +37,24 @@ def enqueue(jobs: Sequence[NewJob], settings: StoreSettings) -> Operation[list[E
     """
     prepared = [_prepare(job, settings) for job in jobs]
     access = Access.WRITE if len(prepared) == 1 else Access.TRANSACTION
-    return Operation(lambda s: _enqueue(s, jobs, prepared), access)
+    return Operation(lambda s: _enqueue(s, jobs, prepared, aloud), access)
 
 
-def _enqueue(s: Statements, jobs: Sequence[NewJob], prepared: list[dict[str, Any]]) -> Steps[list[Enqueued]]:
+def _enqueue(
+    s: Statements, jobs: Sequence[NewJob], prepared: list[dict[str, Any]], aloud: bool
+) -> Steps[list[Enqueued]]:
     answers: dict[int, Enqueued] = {}
+    told: set[int] = set()
     left = list(range(len(jobs)))
     for _ in range(_ROUNDS):
         if not left:
             break
         if len(left) == 1:
-            rows = yield s.call("enqueue", **prepared[left[0]])
+            rows = yield s.call("enqueue", **prepared[left[0]], aloud=aloud)
         else:
             columns = {name: [prepared[index][name] for index in left] for name in GIVEN}
-            rows = yield s.call_rows("enqueue_many", "given", columns)
+            rows = yield s.call_rows("enqueue_many", "given", columns, aloud=aloud)
+        told.update(row[0] for row in rows if row[-1] and not aloud)
         if len(rows) == len(left):
             rows.sort()  # by id, which the database gave in the order of the rows
             for index, row in zip(left, rows, strict=True):
@@ -57,6 +70,9 @@ def _enqueue(s: Statements, jobs: Sequence[NewJob], prepared: list[dict[str, Any
         left = [index for index in left if index not in answers]  # finished meanwhile: try again
     else:
         raise UniqueConflict(f"a unique key was taken and freed {_ROUNDS} times in a row: enqueue it again")
+    if told:
+        new = (answer.job for answer in answers.values())
+        yield from wake(s, ((job.state.value, job.queue) for job in new if job.id in told))
     return [answers[index] for index in range(len(jobs))]
 
 
@@ -138,7 +154,7 @@ def _mask(job: NewJob) -> int | None:
 
 def _job(job: NewJob, values: dict[str, Any], row: Row) -> Job:
     """The new row as it stands, made of what was given and what the database decided."""
-    id_, state, scheduled_at, created_at, _ = row
+    id_, state, scheduled_at, created_at, *_ = row
     return Job(
         id=id_,
         kind=job.kind,

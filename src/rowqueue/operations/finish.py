@@ -15,6 +15,7 @@ from rowqueue.core.values import Claim, Outcome
 from rowqueue.operations.answers import Standing, fence_of, refused, standing
 from rowqueue.operations.base import Access, Operation, Steps
 from rowqueue.operations.decode import key_of
+from rowqueue.operations.wake import wake_available
 from rowqueue.sql.statements.catalog import Statements
 
 
@@ -61,7 +62,13 @@ def _finish(
     for index in missing:
         claim = finishes[index].claim
         answers[index] = refusals[claim.key, fence_of(claim)]
+    ready = (finishes[index].claim.job.queue for index, answer in answers.items() if _is_ready(answer))
+    yield from wake_available(s, ready)
     return [answers[index] for index in range(len(finishes))]
+
+
+def _is_ready(answer: Outcome) -> bool:
+    return answer.done and answer.state is State.AVAILABLE
 
 
 def _hold(s: Statements, claims: Sequence[Claim]) -> Steps[set[Any]]:

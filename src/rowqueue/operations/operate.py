@@ -10,12 +10,13 @@ from typing import Any
 from rowqueue.core import names
 from rowqueue.core.errors import UniqueConflict
 from rowqueue.core.finish import Finish
-from rowqueue.core.states import Verb
+from rowqueue.core.states import State, Verb
 from rowqueue.core.values import Claim, Key, Outcome
 from rowqueue.operations.answers import Standing, standing
 from rowqueue.operations.base import Access, Operation, Steps, savepoint
 from rowqueue.operations.decode import key_of
 from rowqueue.operations.finish import error_fragment, finish
+from rowqueue.operations.wake import wake_available
 from rowqueue.sql.compiled import Rows
 from rowqueue.sql.statements.catalog import Statements
 
@@ -63,6 +64,7 @@ def _answers(s: Statements, keys: Sequence[Key], rows: Rows) -> Steps[list[Outco
     for row in rows:
         key = key_of(row, s.layout)
         done[key] = Outcome(key, None, s.layout.state_of(row[-2]), row[-1])
+    yield from wake_available(s, (row[-3] for row in rows if s.layout.state_of(row[-2]) is State.AVAILABLE))
     found = yield from standing(s, [key for key in keys if key not in done])
     return [done.get(key) or _refusal(key, found) for key in keys]
 
@@ -105,6 +107,8 @@ def resume(queue: str) -> Operation[bool]:
 
     def steps(s: Statements) -> Steps[bool]:
         rows = yield s.call("resume", name=name)
+        if rows:
+            yield from wake_available(s, [name])
         return bool(rows)
 
     return Operation(steps, Access.WRITE)

@@ -14,6 +14,7 @@ from rowqueue.core.values import Rescued, Seconds, seconds_of
 from rowqueue.operations.base import Access, Operation, Steps
 from rowqueue.operations.decode import key_of
 from rowqueue.operations.settings import StoreSettings
+from rowqueue.operations.wake import wake_available
 from rowqueue.sql.compiled import Row, Rows
 from rowqueue.sql.statements.catalog import Statements
 
@@ -34,7 +35,9 @@ def promote_due(limit: int) -> Operation[dict[str, int]]:
         if not s.layout.has("scheduled_at"):
             return {}
         rows = yield s.call("promote_due", limit=limit)
-        return dict(Counter(row[0] for row in rows))
+        promoted = Counter(row[0] for row in rows)
+        yield from wake_available(s, promoted)
+        return dict(promoted)
 
     return Operation(steps, Access.WRITE)
 
@@ -61,7 +64,9 @@ def rescue(settings: StoreSettings, limit: int) -> Operation[list[Rescued]]:
             rows = yield s.call("rescue", limit=limit, **values)
         else:
             rows = yield from _rescue_by_sidecar(s, limit, values)
-        return [_rescued(s, row) for row in rows]
+        rescued = [_rescued(s, row) for row in rows]
+        yield from wake_available(s, (each.queue for each in rescued if each.state is State.AVAILABLE))
+        return rescued
 
     return Operation(steps, Access.WRITE)
 
@@ -131,6 +136,8 @@ def forget_worker(worker: str) -> Operation[None]:
 
     def steps(s: Statements) -> Steps[None]:
         yield s.call("heartbeat_forget", id=worker)
+        if s.dialect.notifies:
+            yield s.call("idle_forget", worker=worker)
 
     return Operation(steps, Access.WRITE)
 
@@ -140,5 +147,7 @@ def forget_silent_workers(silence: float) -> Operation[None]:
 
     def steps(s: Statements) -> Steps[None]:
         yield s.call("heartbeat_prune", offset=-silence)
+        if s.dialect.notifies:
+            yield s.call("idle_prune", offset=-silence)
 
     return Operation(steps, Access.WRITE)

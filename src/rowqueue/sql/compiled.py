@@ -86,7 +86,15 @@ def _processors(types: Mapping[Any, Any], of: Callable[[Any], Processor | None])
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One statement with its values: what an operation yields and a runner executes."""
+    """One statement with its values: what an operation yields and a runner executes.
+
+    Args:
+        statement: which.
+        values: its parameters.
+        after: it is a kindness to others, not part of the operation: on a connection of ours it runs
+            after the commit, answers nothing, and may fail. On one of the caller's it runs at once.
+    """
 
     statement: Statement
     values: Mapping[str, Any]
+    after: bool = False

@@ -26,6 +26,10 @@ def _backfill(tables: Tables, dialect: sa.Dialect) -> list[str]:
     return [ddl for table in (tables.ledger, tables.cursor, tables.ranges) for ddl in create(table, dialect)]
 
 
+def _idle(tables: Tables, dialect: sa.Dialect) -> list[str]:
+    return create(tables.idle, dialect)
+
+
 def create(table: sa.Table, dialect: sa.Dialect) -> list[str]:
     """The DDL of one table and its indexes."""
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
@@ -35,7 +39,7 @@ def create(table: sa.Table, dialect: sa.Dialect) -> list[str]:
     return [text.replace("%%", "%") if "format" in dialect.paramstyle else text for text in texts]
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _create, 2: _backfill}
+MIGRATIONS: Mapping[int, Migration] = {1: _create, 2: _backfill, 3: _idle}
 """By the version that each one leads to."""
 
 CURRENT = max(MIGRATIONS)

@@ -37,6 +37,7 @@ class Tables:
     ledger: sa.Table
     cursor: sa.Table
     ranges: sa.Table
+    idle: sa.Table
 
     @property
     def prefix(self) -> str:
@@ -68,6 +69,7 @@ def tables(prefix: str = "rowqueue_", schema: str | None = None) -> Tables:
         ledger=_ledger(metadata, prefix),
         cursor=_cursor(metadata, prefix),
         ranges=_ranges(metadata, prefix),
+        idle=_idle(metadata, prefix),
     )
 
 
@@ -202,6 +204,17 @@ def _worker(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.Column("idle", sa.Boolean, nullable=False),
         sa.Column("queues", JsonText, nullable=False),
         sa.Column("kinds", JsonText, nullable=False),
+    )
+
+
+def _idle(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    """Which workers would start a job of a queue at once, and until when that may be believed of them."""
+    return sa.Table(
+        f"{prefix}idle",
+        metadata,
+        sa.Column("queue", sa.String(200), primary_key=True),
+        sa.Column("worker", sa.String(200), primary_key=True),
+        sa.Column("idle_until", Instant, nullable=False),
     )
 
 

@@ -11,7 +11,7 @@ from rowqueue.operations.settings import StoreSettings
 from rowqueue.sql.dialects import dialect_of
 from rowqueue.sql.mapping import JobTable
 from rowqueue.sql.migrations import ddl
-from rowqueue.sql.statements.catalog import BUILDERS, Statements
+from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.tables import tables
 from rowqueue.store.borrowed import AsyncBoundStore, BoundStore, adopt
 from rowqueue.store.database import Database, driver_dialect
@@ -82,7 +82,7 @@ class StoreBase:
     def statements(self, dialect: str | None = None) -> list[tuple[str, str]]:
         """Every statement with its name, as it is sent to the database."""
         catalog = self._statements_for(_flavour(dialect, self.database.name))
-        return [(name, catalog[name].sql) for name in BUILDERS]
+        return [(name, catalog[name].sql) for name in catalog.names()]
 
     def _statements_for(self, drivername: str) -> Statements:
         found = self._flavours.get(drivername)

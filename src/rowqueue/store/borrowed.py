@@ -35,7 +35,7 @@ class BoundStore:
 
     def enqueue_many(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Enqueue jobs, all in the caller's transaction; answers in the order given."""
-        return run(enqueue.enqueue(jobs, self._settings), self._connection)
+        return run(enqueue.enqueue(jobs, self._settings, aloud=True), self._connection)
 
     def complete(self, claim: Claim, result: Json = None) -> Outcome:
         """Complete a claim in the caller's transaction; not done means: roll back."""
@@ -59,7 +59,7 @@ class AsyncBoundStore:
 
     async def enqueue_many(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Enqueue jobs, all in the caller's transaction; answers in the order given."""
-        return await run_async(enqueue.enqueue(jobs, self._settings), self._connection)
+        return await run_async(enqueue.enqueue(jobs, self._settings, aloud=True), self._connection)
 
     async def complete(self, claim: Claim, result: Json = None) -> Outcome:
         """Complete a claim in the caller's transaction; not done means: roll back."""

@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from rowqueue.core.errors import DatabaseBusy, StoreError, TransactionConflict
 from rowqueue.operations.base import Access, Operation
+from rowqueue.sql.compiled import Call
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.store import holding
 from rowqueue.store.database import Database
@@ -83,15 +84,20 @@ class Pool:
 
     def _run_once(self, operation: Operation[T]) -> T:
         with self.connection(operation.access) as connection:
+            after: list[Call] = []
             if not self._opens(operation.access):
-                return run(operation, connection)
-            connection.begin()
-            try:
-                result = run(operation, connection)
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.commit()
+                result = run(operation, connection, after)
+            else:
+                connection.begin()
+                try:
+                    result = run(operation, connection, after)
+                except BaseException:
+                    connection.rollback()
+                    raise
+                connection.commit()
+            with suppress(StoreError):
+                for call in after:
+                    connection.execute(call)
             return result
 
     def _opens(self, access: Access) -> bool:
@@ -165,15 +171,20 @@ class AsyncPool:
 
     async def _run_once(self, operation: Operation[T]) -> T:
         async with self.connection() as connection:
+            after: list[Call] = []
             if operation.access is Access.READ or (operation.access is Access.WRITE and not self._whole):
-                return await run_async(operation, connection)
-            await connection.begin()
-            try:
-                result = await run_async(operation, connection)
-            except StoreError:
-                await connection.rollback()
-                raise
-            await connection.commit()
+                result = await run_async(operation, connection, after)
+            else:
+                await connection.begin()
+                try:
+                    result = await run_async(operation, connection, after)
+                except StoreError:
+                    await connection.rollback()
+                    raise
+                await connection.commit()
+            with suppress(StoreError):
+                for call in after:
+                    await connection.execute(call)
             return result
 
     @asynccontextmanager

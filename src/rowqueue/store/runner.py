@@ -32,12 +32,22 @@ class AsyncConnection(Protocol):
         ...
 
 
-def run(operation: Operation[T], connection: Connection) -> T:
-    """Run an operation's steps on a connection; an error of the database is thrown into the steps."""
+def run(operation: Operation[T], connection: Connection, after: list[Call] | None = None) -> T:
+    """Run an operation's steps on a connection; an error of the database is thrown into the steps.
+
+    Args:
+        operation: what to run.
+        connection: where.
+        after: gets the calls that are for after the commit; None runs them with the others.
+    """
     steps = operation.steps(connection.statements)
     try:
         call = next(steps)
         while True:
+            if call.after and after is not None:
+                after.append(call)
+                call = steps.send([])
+                continue
             try:
                 rows = connection.execute(call)
             except StoreError as error:
@@ -48,12 +58,18 @@ def run(operation: Operation[T], connection: Connection) -> T:
         return done.value  # type: ignore[no-any-return]
 
 
-async def run_async(operation: Operation[T], connection: AsyncConnection) -> T:
+async def run_async(
+    operation: Operation[T], connection: AsyncConnection, after: list[Call] | None = None
+) -> T:
     """``run``, awaited."""
     steps = operation.steps(connection.statements)
     try:
         call = next(steps)
         while True:
+            if call.after and after is not None:
+                after.append(call)
+                call = steps.send([])
+                continue
             try:
                 rows = await connection.execute(call)
             except StoreError as error:

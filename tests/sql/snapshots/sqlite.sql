@@ -110,13 +110,20 @@ CREATE TABLE rowqueue_backfill_range (
 
 CREATE INDEX rowqueue_backfill_range_free ON rowqueue_backfill_range (destination, leased_until);
 
+CREATE TABLE rowqueue_idle (
+	queue VARCHAR(200) NOT NULL,
+	worker VARCHAR(200) NOT NULL,
+	idle_until BIGINT NOT NULL,
+	PRIMARY KEY (queue, worker)
+);
+
 -- enqueue
-INSERT INTO rowqueue_job (kind, queue, state, priority, args, scheduled_at, max_attempts, created_at, timeout, unique_key, unique_states, tags, correlation_id, correlation_group, meta) VALUES (?, ?, CASE WHEN ? THEN 'pending' WHEN (coalesce(?, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(? * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) > (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) THEN 'scheduled' ELSE 'available' END, ?, CAST(? AS TEXT), coalesce(?, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(? * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)), ?, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000), ?, ?, ?, CAST(? AS TEXT), ?, ?, CAST(? AS TEXT)) ON CONFLICT DO NOTHING RETURNING id, state, scheduled_at, created_at, unique_key;
+INSERT INTO rowqueue_job (kind, queue, state, priority, args, scheduled_at, max_attempts, created_at, timeout, unique_key, unique_states, tags, correlation_id, correlation_group, meta) VALUES (?, ?, CASE WHEN ? THEN 'pending' WHEN (coalesce(?, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(? * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) > (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) THEN 'scheduled' ELSE 'available' END, ?, CAST(? AS TEXT), coalesce(?, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(? * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)), ?, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000), ?, ?, ?, CAST(? AS TEXT), ?, ?, CAST(? AS TEXT)) ON CONFLICT DO NOTHING RETURNING id, state, scheduled_at, created_at, unique_key, 0 AS anon_1;
 
 -- enqueue_many
-INSERT INTO rowqueue_job (kind, queue, priority, args, max_attempts, timeout, unique_key, unique_states, tags, correlation_id, correlation_group, meta, state, scheduled_at, created_at) SELECT given.kind, given.queue, given.priority, CAST(given.args AS TEXT) AS args, given.max_attempts, given.timeout, given.unique_key, given.unique_states, CAST(given.tags AS TEXT) AS tags, given.correlation_id, given.correlation_group, CAST(given.meta AS TEXT) AS meta, CASE WHEN given.pending THEN 'pending' WHEN (coalesce(given.at, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(given.delay * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) > (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) THEN 'scheduled' ELSE 'available' END AS anon_1, coalesce(given.at, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(given.delay * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) AS coalesce_1, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)
+INSERT INTO rowqueue_job (kind, queue, priority, args, max_attempts, timeout, unique_key, unique_states, tags, correlation_id, correlation_group, meta, state, scheduled_at, created_at) SELECT given.kind, given.queue, given.priority, CAST(given.args AS TEXT) AS args, given.max_attempts, given.timeout, given.unique_key, given.unique_states, CAST(given.tags AS TEXT) AS tags, given.correlation_id, given.correlation_group, CAST(given.meta AS TEXT) AS meta, CASE WHEN given.pending THEN 'pending' WHEN (coalesce(given.at, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(given.delay * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) > (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) THEN 'scheduled' ELSE 'available' END AS anon_2, coalesce(given.at, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(given.delay * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) AS coalesce_1, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)
 FROM (SELECT json_extract(given_each.value, '$[0]') AS kind, json_extract(given_each.value, '$[1]') AS queue, json_extract(given_each.value, '$[2]') AS priority, json_extract(given_each.value, '$[3]') AS args, json_extract(given_each.value, '$[4]') AS max_attempts, json_extract(given_each.value, '$[5]') AS timeout, json_extract(given_each.value, '$[6]') AS unique_key, json_extract(given_each.value, '$[7]') AS unique_states, json_extract(given_each.value, '$[8]') AS tags, json_extract(given_each.value, '$[9]') AS correlation_id, json_extract(given_each.value, '$[10]') AS correlation_group, json_extract(given_each.value, '$[11]') AS meta, json_extract(given_each.value, '$[12]') AS pending, json_extract(given_each.value, '$[13]') AS at, json_extract(given_each.value, '$[14]') AS delay, given_each."key" + 1 AS ordinal
-FROM json_each(?) AS given_each) AS given ORDER BY given.ordinal ON CONFLICT DO NOTHING RETURNING id, state, scheduled_at, created_at, unique_key;
+FROM json_each(?) AS given_each) AS given ORDER BY given.ordinal ON CONFLICT DO NOTHING RETURNING id, state, scheduled_at, created_at, unique_key, 0 AS anon_1;
 
 -- enqueue_holders
 SELECT rowqueue_job.id, rowqueue_job.kind, rowqueue_job.queue, rowqueue_job.state, rowqueue_job.priority, CAST(rowqueue_job.args AS TEXT) AS args, rowqueue_job.scheduled_at, rowqueue_job.attempt, rowqueue_job.max_attempts, rowqueue_job.failures, rowqueue_job.lease, rowqueue_job.leased_until, rowqueue_job.attempted_at, rowqueue_job.attempted_by, rowqueue_job.created_at, rowqueue_job.finalized_at, rowqueue_job.rescues, rowqueue_job.snoozes, rowqueue_job.timeout, rowqueue_job.cancel_requested_at, rowqueue_job.unique_key, rowqueue_job.unique_states, CAST(rowqueue_job.tags AS TEXT) AS tags, rowqueue_job.correlation_id, rowqueue_job.correlation_group, CAST(rowqueue_job.meta AS TEXT) AS meta, CAST(rowqueue_job.errors AS TEXT) AS errors, CAST(rowqueue_job.progress AS TEXT) AS progress, CAST(rowqueue_job.result AS TEXT) AS result
@@ -132,7 +139,7 @@ WHERE due.state IN ('retryable', 'scheduled') AND due.scheduled_at <= (CAST(ROUN
 
 -- promote
 UPDATE rowqueue_job SET state='available', scheduled_at=CASE WHEN (rowqueue_job.scheduled_at > (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) THEN (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) ELSE rowqueue_job.scheduled_at END, lease=(rowqueue_job.lease + 1) WHERE rowqueue_job.id IN (SELECT keys_each.value
-FROM json_each(?) AS keys_each) AND rowqueue_job.state IN ('pending', 'retryable', 'scheduled') RETURNING id, state, lease;
+FROM json_each(?) AS keys_each) AND rowqueue_job.state IN ('pending', 'retryable', 'scheduled') RETURNING id, queue, state, lease;
 
 -- next_due
 SELECT CAST(first.due - (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) AS DOUBLE) / (1000000.0 + 0.0) AS anon_1
@@ -140,6 +147,21 @@ FROM (SELECT rowqueue_job.scheduled_at AS due
 FROM rowqueue_job
 WHERE rowqueue_job.state IN ('retryable', 'scheduled') ORDER BY rowqueue_job.scheduled_at, rowqueue_job.id
  LIMIT 1 OFFSET ?) AS first;
+
+-- look
+SELECT given.queue, (SELECT rowqueue_job.id
+FROM rowqueue_job
+WHERE rowqueue_job.queue = given.queue AND rowqueue_job.state = 'available' ORDER BY rowqueue_job.priority, rowqueue_job.scheduled_at, rowqueue_job.id
+ LIMIT 1 OFFSET ?) IS NOT NULL AND NOT (EXISTS (SELECT *
+FROM rowqueue_queue
+WHERE rowqueue_queue.name = given.queue AND rowqueue_queue.paused_at IS NOT NULL)) AS ready, (SELECT CAST(first.due - (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) AS DOUBLE) / (1000000.0 + 0.0) AS anon_1
+FROM (SELECT rowqueue_job.scheduled_at AS due
+FROM rowqueue_job
+WHERE rowqueue_job.state IN ('retryable', 'scheduled') ORDER BY rowqueue_job.scheduled_at, rowqueue_job.id
+ LIMIT 1 OFFSET ?) AS first) AS due, (SELECT pragma_data_version.data_version
+FROM pragma_data_version) AS changes
+FROM (SELECT json_extract(given_each.value, '$[0]') AS queue, given_each."key" + 1 AS ordinal
+FROM json_each(?) AS given_each) AS given;
 
 -- claim
 UPDATE rowqueue_job SET state='running', attempt=(rowqueue_job.attempt + 1), lease=(rowqueue_job.lease + 1), leased_until=((CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(? * 1000000 AS INTEGER)), attempted_at=(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000), attempted_by=? WHERE rowqueue_job.id IN (SELECT ready.id
@@ -204,7 +226,7 @@ FROM json_each(?) AS given_each) AS given WHERE rowqueue_job.id = given.id AND r
 
 -- skip_by_key
 UPDATE rowqueue_job SET state='skipped', lease=(rowqueue_job.lease + 1), leased_until=NULL, finalized_at=(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000), errors=CASE WHEN (? IS NULL) THEN rowqueue_job.errors ELSE CAST(CASE WHEN (rowqueue_job.errors IS NULL OR length(CAST(rowqueue_job.errors AS TEXT)) > 262144) THEN '[' ELSE substr(CAST(rowqueue_job.errors AS TEXT), 1, length(CAST(rowqueue_job.errors AS TEXT)) - 1) || ',' END || '{"at":"' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now') || '","attempt":' || CAST(rowqueue_job.attempt AS TEXT) || ',"lease":' || CAST(rowqueue_job.lease AS TEXT) || ',' || ? || '}]' AS TEXT) END WHERE rowqueue_job.id IN (SELECT keys_each.value
-FROM json_each(?) AS keys_each) AND rowqueue_job.state IN ('available', 'pending', 'retryable', 'scheduled') RETURNING id, state, lease;
+FROM json_each(?) AS keys_each) AND rowqueue_job.state IN ('available', 'pending', 'retryable', 'scheduled') RETURNING id, queue, state, lease;
 
 -- cancel
 UPDATE rowqueue_job SET state='cancelled', leased_until=NULL, finalized_at=(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000), errors=CASE WHEN (given.error IS NULL) THEN rowqueue_job.errors ELSE CAST(CASE WHEN (rowqueue_job.errors IS NULL OR length(CAST(rowqueue_job.errors AS TEXT)) > 262144) THEN '[' ELSE substr(CAST(rowqueue_job.errors AS TEXT), 1, length(CAST(rowqueue_job.errors AS TEXT)) - 1) || ',' END || '{"at":"' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now') || '","attempt":' || CAST(rowqueue_job.attempt AS TEXT) || ',"lease":' || CAST(rowqueue_job.lease AS TEXT) || ',' || given.error || '}]' AS TEXT) END FROM (SELECT json_extract(given_each.value, '$[0]') AS id, json_extract(given_each.value, '$[1]') AS lease, json_extract(given_each.value, '$[2]') AS error, given_each."key" + 1 AS ordinal
@@ -212,7 +234,7 @@ FROM json_each(?) AS given_each) AS given WHERE rowqueue_job.id = given.id AND r
 
 -- cancel_by_key
 UPDATE rowqueue_job SET state=CASE WHEN (rowqueue_job.state = 'running') THEN 'running' ELSE 'cancelled' END, lease=CASE WHEN (rowqueue_job.state = 'running') THEN rowqueue_job.lease ELSE rowqueue_job.lease + 1 END, finalized_at=CASE WHEN (rowqueue_job.state = 'running') THEN NULL ELSE (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) END, cancel_requested_at=coalesce(rowqueue_job.cancel_requested_at, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)), errors=CASE WHEN (? IS NULL) THEN rowqueue_job.errors ELSE CAST(CASE WHEN (rowqueue_job.errors IS NULL OR length(CAST(rowqueue_job.errors AS TEXT)) > 262144) THEN '[' ELSE substr(CAST(rowqueue_job.errors AS TEXT), 1, length(CAST(rowqueue_job.errors AS TEXT)) - 1) || ',' END || '{"at":"' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now') || '","attempt":' || CAST(rowqueue_job.attempt AS TEXT) || ',"lease":' || CAST(rowqueue_job.lease AS TEXT) || ',' || ? || '}]' AS TEXT) END WHERE rowqueue_job.id IN (SELECT keys_each.value
-FROM json_each(?) AS keys_each) AND rowqueue_job.state IN ('available', 'pending', 'retryable', 'running', 'scheduled') RETURNING id, state, lease;
+FROM json_each(?) AS keys_each) AND rowqueue_job.state IN ('available', 'pending', 'retryable', 'running', 'scheduled') RETURNING id, queue, state, lease;
 
 -- discard
 UPDATE rowqueue_job SET state=CASE WHEN (rowqueue_job.cancel_requested_at IS NOT NULL) THEN 'cancelled' ELSE 'discarded' END, leased_until=NULL, finalized_at=(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000), errors=CASE WHEN (given.error IS NULL) THEN rowqueue_job.errors ELSE CAST(CASE WHEN (rowqueue_job.errors IS NULL OR length(CAST(rowqueue_job.errors AS TEXT)) > 262144) THEN '[' ELSE substr(CAST(rowqueue_job.errors AS TEXT), 1, length(CAST(rowqueue_job.errors AS TEXT)) - 1) || ',' END || '{"at":"' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now') || '","attempt":' || CAST(rowqueue_job.attempt AS TEXT) || ',"lease":' || CAST(rowqueue_job.lease AS TEXT) || ',' || given.error || '}]' AS TEXT) END FROM (SELECT json_extract(given_each.value, '$[0]') AS id, json_extract(given_each.value, '$[1]') AS lease, json_extract(given_each.value, '$[2]') AS error, given_each."key" + 1 AS ordinal
@@ -220,7 +242,7 @@ FROM json_each(?) AS given_each) AS given WHERE rowqueue_job.id = given.id AND r
 
 -- discard_by_key
 UPDATE rowqueue_job SET state='discarded', lease=(rowqueue_job.lease + 1), leased_until=NULL, finalized_at=(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000), errors=CASE WHEN (? IS NULL) THEN rowqueue_job.errors ELSE CAST(CASE WHEN (rowqueue_job.errors IS NULL OR length(CAST(rowqueue_job.errors AS TEXT)) > 262144) THEN '[' ELSE substr(CAST(rowqueue_job.errors AS TEXT), 1, length(CAST(rowqueue_job.errors AS TEXT)) - 1) || ',' END || '{"at":"' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now') || '","attempt":' || CAST(rowqueue_job.attempt AS TEXT) || ',"lease":' || CAST(rowqueue_job.lease AS TEXT) || ',' || ? || '}]' AS TEXT) END WHERE rowqueue_job.id IN (SELECT keys_each.value
-FROM json_each(?) AS keys_each) AND rowqueue_job.state IN ('available', 'pending', 'retryable', 'running', 'scheduled') RETURNING id, state, lease;
+FROM json_each(?) AS keys_each) AND rowqueue_job.state IN ('available', 'pending', 'retryable', 'running', 'scheduled') RETURNING id, queue, state, lease;
 
 -- rescue
 UPDATE rowqueue_job SET state=CASE WHEN (rowqueue_job.cancel_requested_at IS NOT NULL) THEN 'cancelled' ELSE CASE WHEN (rowqueue_job.rescues + 1 >= ? OR rowqueue_job.attempt >= rowqueue_job.max_attempts) THEN 'discarded' ELSE 'available' END END, lease=(rowqueue_job.lease + 1), leased_until=NULL, finalized_at=CASE WHEN (CASE WHEN (rowqueue_job.cancel_requested_at IS NOT NULL) THEN 'cancelled' ELSE CASE WHEN (rowqueue_job.rescues + 1 >= ? OR rowqueue_job.attempt >= rowqueue_job.max_attempts) THEN 'discarded' ELSE 'available' END END IN ('cancelled', 'completed', 'discarded', 'skipped')) THEN (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) ELSE NULL END, rescues=(rowqueue_job.rescues + 1), errors=CAST(CASE WHEN (rowqueue_job.errors IS NULL OR length(CAST(rowqueue_job.errors AS TEXT)) > 262144) THEN '[' ELSE substr(CAST(rowqueue_job.errors AS TEXT), 1, length(CAST(rowqueue_job.errors AS TEXT)) - 1) || ',' END || '{"at":"' || strftime('%Y-%m-%dT%H:%M:%fZ', 'now') || '","attempt":' || CAST(rowqueue_job.attempt AS TEXT) || ',"lease":' || CAST(rowqueue_job.lease AS TEXT) || ',' || '"error":' || json_quote(CAST('the lease ran out: ' || coalesce(rowqueue_job.attempted_by, '?') || ' stopped renewing it' AS TEXT)) || '}]' AS TEXT) WHERE rowqueue_job.id IN (SELECT left_behind.id
@@ -230,7 +252,7 @@ WHERE left_behind.leased_until < (CAST(ROUND((julianday('now') - 2440587.5) * 86
 
 -- retry
 UPDATE rowqueue_job SET state='available', scheduled_at=(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000), max_attempts=CASE WHEN (rowqueue_job.attempt >= rowqueue_job.max_attempts) THEN rowqueue_job.attempt + 1 ELSE rowqueue_job.max_attempts END, lease=(rowqueue_job.lease + 1), finalized_at=NULL, cancel_requested_at=NULL WHERE rowqueue_job.id IN (SELECT keys_each.value
-FROM json_each(?) AS keys_each) AND rowqueue_job.state IN ('available', 'cancelled', 'completed', 'discarded', 'pending', 'retryable', 'scheduled', 'skipped') RETURNING id, state, lease;
+FROM json_each(?) AS keys_each) AND rowqueue_job.state IN ('available', 'cancelled', 'completed', 'discarded', 'pending', 'retryable', 'scheduled', 'skipped') RETURNING id, queue, state, lease;
 
 -- retry_rival
 SELECT rowqueue_job.id

@@ -21,6 +21,7 @@ class Postgres(OnConflict):
 
     name = "postgresql"
     has_lateral = True
+    notifies = True
     insert = staticmethod(postgresql.insert)
 
     def now(self) -> ColumnElement[datetime]:
@@ -100,6 +101,12 @@ class Postgres(OnConflict):
     def migration_lock(self, name: str) -> Any | None:
         number = zlib.crc32(name.encode())
         return sa.select(sa.cast(sa.func.pg_advisory_xact_lock(const(number, sa.BigInteger())), sa.Text()))
+
+    def notify(self, channel: str, payload: ColumnElement[str]) -> ColumnElement[Any]:
+        return sa.cast(sa.func.pg_notify(const(channel, sa.Text()), payload), sa.Text())
+
+    def changes(self) -> ColumnElement[Any]:
+        return sa.null()
 
 
 def _interval(seconds: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -18,6 +18,8 @@ class Dialect(Protocol):
     name: str
     has_lateral: bool
     """True where one statement claims from several queues, each with its own limit."""
+    notifies: bool
+    """True where a statement can wake whoever listens, once its transaction commits."""
 
     def now(self) -> ColumnElement[datetime]:
         """The database's clock."""
@@ -117,4 +119,12 @@ class Dialect(Protocol):
 
     def migration_lock(self, name: str) -> Any | None:
         """A statement that lets one process at a time migrate the tables of a name, if it takes one."""
+        ...
+
+    def notify(self, channel: str, payload: ColumnElement[str]) -> ColumnElement[Any]:
+        """Tell those who listen to a channel, when the transaction commits (only where ``notifies``)."""
+        ...
+
+    def changes(self) -> ColumnElement[Any]:
+        """A number that is another one after a commit by another connection; NULL where there is none."""
         ...

@@ -21,6 +21,7 @@ class SQLite(OnConflict):
 
     name = "sqlite"
     has_lateral = False
+    notifies = False
     insert = staticmethod(sqlite.insert)
 
     def now(self) -> ColumnElement[datetime]:
@@ -114,6 +115,13 @@ class SQLite(OnConflict):
 
     def migration_lock(self, name: str) -> Any | None:
         return None  # BEGIN IMMEDIATE is one already
+
+    def notify(self, channel: str, payload: ColumnElement[str]) -> ColumnElement[Any]:
+        raise NotImplementedError("SQLite wakes nobody: its workers watch the file")
+
+    def changes(self) -> ColumnElement[Any]:
+        pragma = sa.table("pragma_data_version", sa.column("data_version", sa.Integer()))
+        return sa.select(pragma.c.data_version).scalar_subquery()
 
 
 def _sqlite_value(value: object) -> Any:

@@ -23,6 +23,7 @@ from rowqueue.sql.statements import (
     refresh,
     sidecar,
     upkeep,
+    wake,
 )
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.tables import Tables
@@ -36,6 +37,7 @@ BUILDERS: Mapping[str, Builder] = {
     "promote_due": upkeep.promote_due,
     "promote": operate.promote,
     "next_due": upkeep.next_due,
+    "look": wake.look,
     "claim": claim.claim,
     "claim_kinds": partial(claim.claim, kinds=True),
     "claim_ready_queues": claim.ready_queues,
@@ -109,6 +111,16 @@ MAPPED: Mapping[str, Builder] = {
 }
 """What only tables of the user's need."""
 
+NOTIFYING: Mapping[str, Builder] = {
+    "wake": wake.wake,
+    "idle": wake.say_idle,
+    "idle_forget": wake.forget_idle,
+    "idle_prune": wake.forget_silent_idle,
+}
+"""What only a database needs that can wake its workers."""
+
+_MORE = {**MAPPED, **NOTIFYING}
+
 
 class Statements:
     """The statements of one store for one driver.
@@ -132,9 +144,18 @@ class Statements:
     def __getitem__(self, name: str) -> Statement:
         found = self._compiled.get(name)
         if found is None:
-            build = self.layout.statements.get(name) or BUILDERS.get(name) or MAPPED[name]
+            build = self.layout.statements.get(name) or BUILDERS.get(name) or _MORE[name]
             found = self._compiled[name] = self.compile(name, build(self.parts))
         return found
+
+    @property
+    def can_wake(self) -> bool:
+        """Workers can be told of new jobs; those of a table of the user's cannot: other programs insert there."""
+        return self.dialect.notifies and not self.layout.mapped
+
+    def names(self) -> list[str]:
+        """The statements over the default table."""
+        return [*BUILDERS, *(NOTIFYING if self.dialect.notifies else ())]
 
     def compile(self, name: str, clause: Any) -> Statement:
         """Compile a statement of the caller's own, which is not kept."""

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from rowqueue.core.states import State
 from rowqueue.sql.statements._parts import Parts
+from rowqueue.sql.statements.wake import told
 from rowqueue.sql.tables import occupies
 from rowqueue.sql.terms import Columns, param
 from rowqueue.sql.types import Instant, JsonText
@@ -37,6 +38,7 @@ GIVEN: Columns = {
 """What an enqueue binds, in order."""
 
 RETURNED = ("id", "state", "scheduled_at", "created_at", "unique_key")
+"""What comes back of the row; after it, whether an idle worker is to be told, or was."""
 
 
 def _decided(parts: Parts, pending: Any, at: Any, delay: Any) -> dict[str, Any]:
@@ -56,7 +58,9 @@ def enqueue(parts: Parts) -> Any:
     values: dict[str, Any] = {name: param(name, type_) for name, type_ in _STORED.items()}
     decided = _decided(parts, *(param(name, GIVEN[name]) for name in ("pending", "at", "delay")))
     insert = parts.dialect.insert_new(parts.tables.job).values(**values, **decided)
-    return insert.returning(*(parts.tables.job.c[name] for name in RETURNED))
+    return insert.returning(
+        *(parts.tables.job.c[name] for name in RETURNED), told(parts, param("queue", sa.Text()))
+    )
 
 
 def enqueue_many(parts: Parts) -> Any:
@@ -71,7 +75,7 @@ def enqueue_many(parts: Parts) -> Any:
     insert = parts.dialect.insert_new(parts.tables.job).from_select(
         list(columns), source, include_defaults=False
     )
-    return insert.returning(*(parts.tables.job.c[name] for name in RETURNED))
+    return insert.returning(*(parts.tables.job.c[name] for name in RETURNED), told(parts))
 
 
 def holders(parts: Parts) -> Any:

@@ -15,7 +15,7 @@ def _update(parts: Parts, verb: Verb, values: dict[str, Any]) -> Any:
     c = parts.c
     states = sources_of(verb, fenced=False)
     update = parts.update(values).where(parts.among(c), c.is_in(*sorted(states)))
-    return update.returning(*c.key, c.state, c.lease)
+    return update.returning(*c.key, c.queue, c.state, c.lease)
 
 
 def _end(parts: Parts, verb: Verb, state: State) -> Any:
