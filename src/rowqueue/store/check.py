@@ -104,18 +104,20 @@ def _index(layout: Layout) -> sa.Index:
     source = base if layout.view is None else layout.view
     order = () if layout.order_by is None else layout.order_by(source)
     wanted: list[ColumnElement[object]] = []
+    ordered: set[str] = set()
     for expression in order if isinstance(order, tuple | list) else (order,):
         element = getattr(expression, "element", expression)
         name = str(getattr(element, "name", ""))
         if name not in base.c:
             continue
+        ordered.add(name)
         descending = getattr(getattr(expression, "modifier", None), "__name__", "") == "desc_op"
         wanted.append(base.c[name].desc() if descending else base.c[name])
     if layout.order_by is None:
         wanted = [
             base.c[layout.fields[name].name] for name in ("priority", "scheduled_at") if layout.has(name)
         ]
-    wanted += [base.c[name] for name in layout.key]
+    wanted += [base.c[name] for name in layout.key if name not in ordered]
     ready = [State.AVAILABLE] if layout.retry_on_read is None else [State.AVAILABLE, State.RETRYABLE]
     words = layout.values(ready)
     column = base.c[layout.fields["state"].name]
