@@ -23,7 +23,12 @@ from tests.docs.blocks import Block, blocks, commands
 POSTGRES = "postgresql://localhost/shop"
 """What pages write; the suite's own database takes its place."""
 
-_PROGRAMS = ("rowqueue", "python", "pytest")
+# With no plugins but ours: the others cost time, and one warns of its own options.
+_PROGRAMS = {
+    "python": [],
+    "rowqueue": ["-m", "rowqueue"],
+    "pytest": ["-m", "pytest", "-p", "rowqueue.testing.plugin"],
+}
 _OUTPUT = doctest.OutputChecker()
 _LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -82,9 +87,11 @@ class _Page:
             self._python(block, code)
 
     def _real(self, text: str) -> str:
-        if POSTGRES in text:
-            self._url = self._url or self._postgres()
-            return text.replace(POSTGRES, self._url)
+        for written in (POSTGRES, POSTGRES.replace("://", "+psycopg://")):
+            if written in text:
+                self._url = self._url or self._postgres()
+                _, _, rest = self._url.partition("://")
+                text = text.replace(written, f"{written.partition('://')[0]}://{rest}")
         return text
 
     # Python
@@ -147,11 +154,10 @@ class _Page:
         if arguments[0] == "rowqueue" and arguments[1] != "work":
             with redirect_stdout(printed), redirect_stderr(printed):
                 return main(arguments[1:]), printed.getvalue()
-        as_module = ["-m"] if arguments[0] in {"rowqueue", "pytest"} else []
-        name = arguments[:1] if as_module else []
         done = subprocess.run(
-            [sys.executable, *as_module, *name, *arguments[1:]],
+            [sys.executable, *_PROGRAMS[arguments[0]], *arguments[1:]],
             cwd=self._folder,
+            env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -27,3 +27,10 @@ def test_what_is_only_shown_is_little():
     runnable = [block for page in PAGES for block in blocks(page) if block.language in {"python", "console"}]
     shown = [block.place() for block in runnable if not block.runs]
     assert len(shown) <= len(runnable) / 5, shown
+
+
+def test_every_page_is_in_the_navigation():
+    """The builder warns of what is named and missing, not of what is there and not named."""
+    named = (ROOT / "mkdocs.yml").read_text()
+    pages = [str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")]
+    assert [page for page in pages if f" {page}\n" not in named] == []
