@@ -224,12 +224,12 @@ async def test_a_claim_that_was_taken_away_before_its_lock_is_not_worked(store, 
     taken = []
     original = HeldTransaction.open
 
-    def slow(self):
+    def slow(self, lease=None):
         if not taken:
             taken.append(self.claim.key)
             # A rescue of a process that stood still for longer than its lease, and the next claim.
             rows.execute(f"UPDATE rowqueue_job SET lease = lease + 1 WHERE id = {self.claim.key}")
-        return original(self)
+        return original(self, lease)
 
     monkeypatch.setattr(HeldTransaction, "open", slow)
     async with hold(store) as held:
@@ -241,7 +241,7 @@ async def test_a_claim_that_was_taken_away_before_its_lock_is_not_worked(store, 
 async def test_a_claim_that_cannot_be_locked_is_given_back(store, monkeypatch):
     (key,) = await enqueued(store)
 
-    def broken(self):
+    def broken(self, lease=None):
         raise StoreError("no")
 
     monkeypatch.setattr(HeldTransaction, "open", broken)

@@ -460,7 +460,7 @@ def test_what_does_not_fit_is_refused_when_it_is_made(app: App, uploads: Uploads
         @app.job(table="uploads")
         def two(context: Context) -> None: ...
 
-    with refused("takes timeout, retry and before_claim"):
+    with refused("takes timeout, retry, claim and before_claim"):
         app.job(table="uploads", queue="mail")  # type: ignore[call-overload]
     with refused("for tables of yours"):
         app.job(before_claim=lambda: None)  # type: ignore[call-overload]

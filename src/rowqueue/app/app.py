@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 from rowqueue.app.backfill import Args, Backfill
 from rowqueue.app.context import Context
 from rowqueue.app.decorator import Decorator, TakesAnything
-from rowqueue.app.definition import define
+from rowqueue.app.definition import ClaimMode, define
 from rowqueue.app.job import JobFunction
 from rowqueue.app.options import Options
 from rowqueue.app.registry import Registry
@@ -151,6 +151,7 @@ class App:
         retry: RetryPolicy | None = None,
         process: bool = False,
         memory: int | None = None,
+        claim: ClaimMode = "leased",
         tags: Sequence[str] = (),
     ) -> Decorator: ...
     @overload
@@ -160,6 +161,7 @@ class App:
         table: str,
         timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
+        claim: ClaimMode = "leased",
         before_claim: BeforeClaim | None = None,
     ) -> TableDecorator: ...
     def job(
@@ -175,6 +177,7 @@ class App:
         retry: RetryPolicy | None = None,
         process: bool = False,
         memory: int | None = None,
+        claim: ClaimMode = "leased",
         tags: Sequence[str] = (),
         table: str | None = None,
         before_claim: BeforeClaim | None = None,
@@ -199,9 +202,14 @@ class App:
             process: run it in a process of its own (``def`` only), which a timeout or a cancel kills.
             memory: how much that process may allocate for it (bytes, Linux); beyond it the handler
                 gets a MemoryError, and its process ends.
+            claim: ``leased``: its lease is renewed while it runs. ``held``: its row is locked in a transaction, which
+                the function works in by ``context.connection``: what it does there and the job's completion commit
+                together, so that takes effect exactly once; what it raises undoes it. That takes a connection
+                for each such job that runs, for 10 minutes at most (or a longer timeout); on SQLite one runs at a time,
+                for 5 seconds, while all others wait who want to write.
             tags: words to find its jobs by.
             table: work the rows of a table of yours, by the name that ``app.table`` gave it: the function takes
-                ``(record)`` or ``(context: Context, record)``. Only timeout, retry and before_claim go with it.
+                ``(record)`` or ``(context: Context, record)``. Only timeout, retry, claim and before_claim go with it.
             before_claim: asked before each claim from that table (``def``, which must be quick, or ``async
                 def``): a function from the table to one more SQLAlchemy condition, None for any row, or False
                 to claim nothing this time, as when memory is short.
@@ -215,15 +223,16 @@ class App:
             plain = (kind, tuple(aliases), queue, priority, max_attempts, process, memory, tuple(tags))
             if unknown or plain != (None, (), "default", 2, None, False, None, ()):
                 raise ConfigurationError(
-                    "@app.job(table=...) takes timeout, retry and before_claim; what else a row has is in the table"
+                    "@app.job(table=...) takes timeout, retry, claim and before_claim: what else a row has is in the table, "
+                    "and its handlers run in the worker's own process"
                 )
-            return lambda function: self._add_table_job(table, function, timeout, retry, before_claim)
+            return lambda function: self._add_table_job(table, function, timeout, retry, before_claim, claim)
         if before_claim is not None:
             raise ConfigurationError("before_claim is for tables of yours: name one, @app.job(table=...)")
         if unknown:
             raise ConfigurationError(
                 f"@app.job has no option {', '.join(map(repr, unknown))}; there are kind, aliases, queue, priority,"
-                " max_attempts, timeout, retry, process, memory, tags (others go to .options() at the enqueue)"
+                " max_attempts, timeout, retry, process, memory, claim, tags (others go to .options() at the enqueue)"
             )
         options = Options(
             queue=queue,
@@ -235,7 +244,7 @@ class App:
 
         def decorate(function: Callable[..., Any]) -> JobFunction[..., Any]:
             definition = define(
-                function, kind=kind, aliases=aliases, retry=retry, process=process, memory=memory
+                function, kind=kind, aliases=aliases, retry=retry, process=process, memory=memory, claim=claim
             )
             job: JobFunction[..., Any] = JobFunction(self.stores, definition, options)
             self.registry.add(job)
@@ -250,6 +259,7 @@ class App:
         timeout: Seconds | None,
         retry: RetryPolicy | None,
         before_claim: BeforeClaim | None,
+        claim: ClaimMode,
     ) -> TableJob[..., Any]:
         if (store := self._tables.get(name)) is None:
             raise ConfigurationError(
@@ -258,7 +268,7 @@ class App:
         if name in self._table_jobs:
             raise ConfigurationError(f"the table {name!r} has a handler already: one table, one handler")
         job: TableJob[..., Any] = TableJob(
-            name, store, function, timeout=timeout, retry=retry, before_claim=before_claim
+            name, store, function, timeout=timeout, retry=retry, before_claim=before_claim, claim=claim
         )
         self._table_jobs[name] = job
         return job

@@ -13,6 +13,9 @@ from rowqueue.app.stores import Stores
 from rowqueue.core.errors import ConfigurationError, LeaseLost
 from rowqueue.core.states import State
 from rowqueue.core.values import Claim, Job, Json, Outcome
+from rowqueue.operations import finish
+from rowqueue.operations.base import Operation
+from rowqueue.store.borrowed import AsyncBoundStore
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +31,7 @@ class ContextControl:
             of the handler's. The worker pauses the renewal of this claim and, when the handler has
             ended, reads the row again, because only the database knows whether that was committed.
         on_completing: told before ``completing`` changes, in a child process.
+        connection: of a held claim: SQLAlchemy's, in the transaction that has the row locked.
     """
 
     claim: Claim
@@ -36,6 +40,7 @@ class ContextControl:
     cancelled: bool = False
     completing: bool = False
     on_completing: Callable[[bool], None] | None = None
+    connection: Any = None
 
     @property
     def context(self) -> Context:
@@ -100,8 +105,30 @@ class Context:
         """When this attempt times out, on ``time.monotonic``'s clock (seconds); None: never."""
         return self._control.deadline
 
+    @property
+    def connection(self) -> Any:
+        """The transaction that a job with ``claim="held"`` works in: a SQLAlchemy Connection, or an AsyncConnection for ``async def``.
+
+        What is done on it commits together with the job's completion when the handler returns, and is undone when
+        it raises. Its commit and rollback are the worker's; ``begin_nested()`` makes a part of the work one to undo.
+
+        Raises:
+            ConfigurationError: the job is not a held one.
+
+        Example:
+            >>> @app.job(claim="held")  # doctest: +SKIP
+            ... def bill(context: Context, order_id: int) -> None:
+            ...     context.connection.execute(insert(bills).values(order_id=order_id))
+            ...     send_bill.on(context.connection).enqueue(order_id)
+        """
+        if self._control.connection is None:
+            raise ConfigurationError(
+                f"{self.job.kind} has no connection of its own: give it claim='held', and let a worker run it"
+            )
+        return self._control.connection
+
     def log(self, entry: Json) -> None:
-        """Add an entry to the job's execution log.
+        """Add an entry to the job's execution log; that of a held job commits with its work.
 
         Args:
             entry: anything JSON can hold.
@@ -109,16 +136,14 @@ class Context:
         Raises:
             LeaseLost: the job is somebody else's by now.
         """
-        if (stores := self._control.stores) is not None:
-            self._done(stores.sync.add_log(self._control.claim, entry), "log entry")
+        self._write(finish.add_log(self._control.claim, entry), "log entry")
 
     async def log_async(self, entry: Json) -> None:
         """``log``, awaited."""
-        if (stores := self._control.stores) is not None:
-            self._done(await stores.asynchronous.add_log(self._control.claim, entry), "log entry")
+        await self._write_async(finish.add_log(self._control.claim, entry), "log entry")
 
     def progress(self, fraction: float, message: str = "") -> None:
-        """Say how far the job is, for people to see.
+        """Say how far the job is, for people to see; of a held job they see it when it has ended.
 
         Args:
             fraction: from 0 to 1.
@@ -127,14 +152,35 @@ class Context:
         Raises:
             LeaseLost: the job is somebody else's by now.
         """
-        if (stores := self._control.stores) is not None:
-            self._done(stores.sync.progress(self._control.claim, fraction, message), "progress")
+        self._write(finish.progress(self._control.claim, fraction, message), "progress")
 
     async def progress_async(self, fraction: float, message: str = "") -> None:
         """``progress``, awaited."""
-        if (stores := self._control.stores) is not None:
-            outcome = await stores.asynchronous.progress(self._control.claim, fraction, message)
-            self._done(outcome, "progress")
+        await self._write_async(finish.progress(self._control.claim, fraction, message), "progress")
+
+    def _write(self, operation: Operation[Any], what: str) -> None:
+        control = self._control
+        if control.stores is None:
+            return
+        if control.connection is None:
+            self._done(control.stores.sync.run(operation), what)
+            return
+        bound = control.stores.sync.on(control.connection)
+        if isinstance(bound, AsyncBoundStore):
+            raise ConfigurationError(
+                f"the {what} goes through an async connection: await the method's _async twin"
+            )
+        self._done(bound.run(operation), what)
+
+    async def _write_async(self, operation: Operation[Any], what: str) -> None:
+        control = self._control
+        if control.stores is None:
+            return
+        if control.connection is None:
+            self._done(await control.stores.asynchronous.run(operation), what)
+            return
+        done = control.stores.sync.on(control.connection).run(operation)
+        self._done(await done if inspect.isawaitable(done) else done, what)
 
     @overload
     def complete_in(self, connection: SyncConnection, result: Json = None) -> None: ...
@@ -159,6 +205,10 @@ class Context:
         if control.stores is None:
             raise ConfigurationError(
                 "complete_in needs a worker: this context comes from a direct call of the job"
+            )
+        if control.connection is not None:
+            raise ConfigurationError(
+                "a held job completes in its own transaction when its handler returns: work on context.connection"
             )
         bound = control.stores.sync.on(connection)
         control.set_completing(True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from rowqueue.app.arguments import Signature
 from rowqueue.app.context import Context
@@ -13,6 +13,9 @@ from rowqueue.app.kinds import kind_of
 from rowqueue.core import names
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.policies import RetryPolicy
+
+ClaimMode: TypeAlias = Literal["leased", "held"]
+"""How a job is claimed: its lease renewed while it runs, or its row locked in the transaction that it works in."""
 
 LEAST_MEMORY = 1 << 20
 """Bytes below which no handler could even start."""
@@ -31,6 +34,7 @@ class Definition:
         process: it runs in a process of its own.
         memory: how much that process may allocate (bytes); None: as much as there is.
         is_async: calling it gives something to await.
+        held: it works in the transaction that locks its row.
     """
 
     kind: str
@@ -41,6 +45,7 @@ class Definition:
     process: bool
     memory: int | None
     is_async: bool
+    held: bool
 
 
 def define(
@@ -51,6 +56,7 @@ def define(
     retry: RetryPolicy | None,
     process: bool,
     memory: int | None = None,
+    claim: ClaimMode = "leased",
 ) -> Definition:
     """Read a function as a job.
 
@@ -72,6 +78,11 @@ def define(
     awaited = is_async(function)
     if process and awaited:
         raise ConfigurationError(f"{name} is async def: process=True is for def")
+    held = is_held(name, claim)
+    if process and held:
+        raise ConfigurationError(
+            f"{name} cannot have both process=True and claim='held': its transaction is in this process; leave one out"
+        )
     if memory is not None:
         names.whole(memory, f"memory of {name}", LEAST_MEMORY, 1 << 62)
         if not process:
@@ -87,7 +98,19 @@ def define(
         process=process,
         memory=memory,
         is_async=awaited,
+        held=held,
     )
+
+
+def is_held(name: str, claim: ClaimMode) -> bool:
+    """Check the option ``claim`` of a job.
+
+    Raises:
+        ConfigurationError: there is no such way to claim.
+    """
+    if claim not in get_args(ClaimMode):
+        raise ConfigurationError(f"claim of {name} must be 'leased' or 'held', not {claim!r}")
+    return claim == "held"
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -99,6 +99,11 @@ class JobFunction(Generic[P, R_co]):
         return self._definition.memory
 
     @property
+    def held(self) -> bool:
+        """It works in the transaction that locks its row."""
+        return self._definition.held
+
+    @property
     def is_async(self) -> bool:
         """It runs in the worker's event loop, and is awaited."""
         return self._definition.is_async

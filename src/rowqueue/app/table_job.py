@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, TypeVa
 
 from rowqueue.app.arguments import annotations_of
 from rowqueue.app.context import Context
-from rowqueue.app.definition import is_async
+from rowqueue.app.definition import ClaimMode, is_async, is_held
 from rowqueue.app.stores import Stores
 from rowqueue.core import names
 from rowqueue.core.errors import ConfigurationError
@@ -56,6 +56,11 @@ class Handler(Protocol):
         """It runs in the worker's loop."""
         ...
 
+    @property
+    def held(self) -> bool:
+        """It works in the transaction that locks its row."""
+        ...
+
     def bind(self, context: Context) -> Callable[[], Any]:
         """The call that runs a claimed job."""
         ...
@@ -79,6 +84,7 @@ class TableJob(Generic[P, R_co]):
         timeout: how long one attempt may run (seconds or timedelta).
         retry: when a failed attempt runs again; None is the store's.
         before_claim: asked before each claim.
+        claim: ``leased``, or ``held``: it works in the transaction that locks its row.
 
     Raises:
         ConfigurationError: the store is not one of a table of yours, or the function cannot take its rows.
@@ -95,6 +101,7 @@ class TableJob(Generic[P, R_co]):
         timeout: Seconds | None = None,
         retry: RetryPolicy | None = None,
         before_claim: BeforeClaim | None = None,
+        claim: ClaimMode = "leased",
     ) -> None:
         if not isinstance(store, Store) or store.table is None:
             raise ConfigurationError(
@@ -116,6 +123,7 @@ class TableJob(Generic[P, R_co]):
         self.retry = retry
         self.before_claim = before_claim
         self.is_async = is_async(function)
+        self.held = is_held(name, claim)
 
     def __repr__(self) -> str:
         return f"<job of table {self.kind}>"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
 from rowqueue.core.values import Claim
 from rowqueue.operations.answers import fence_of
 from rowqueue.operations.base import Access, Operation, Steps
@@ -43,3 +45,13 @@ def cap(limit: float, version: tuple[int | str, ...]) -> Operation[None]:
             yield Call(s.plain(f"SET LOCAL {name} = {max(1, round(limit * 1000))}"), {})
 
     return Operation(steps, Access.TRANSACTION)
+
+
+def terminate(pid: int) -> Operation[None]:
+    """PostgreSQL: end a connection from outside, and its transaction with it."""
+
+    def steps(s: Statements) -> Steps[None]:
+        ended = sa.select(sa.func.pg_terminate_backend(pid, type_=sa.Boolean()))
+        yield Call(s.compile("held_terminate", ended), {})
+
+    return Operation(steps, Access.WRITE)

@@ -14,11 +14,13 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool
 
-from rowqueue.core.errors import StoreError
+from rowqueue.core.errors import FeatureMissing, StoreError
+from rowqueue.core.finish import Finish
+from rowqueue.core.values import Claim, Seconds
 from rowqueue.operations import finish
 from rowqueue.store import holding
 from rowqueue.store.drivers.sqlalchemy import translate
-from rowqueue.store.held_transaction import TRIES, HeldClaim, HeldTransaction, Request
+from rowqueue.store.held_transaction import TRIES, HeldClaim, HeldTransaction, Request, limit_of
 
 if TYPE_CHECKING:
     from rowqueue.store.store import Store
@@ -39,11 +41,12 @@ class Watch:
     def __init__(self, connection: Connection, limit: float) -> None:
         self._raw: Any = connection.connection.driver_connection
         self._passed = False
-        self._timer = threading.Timer(limit, self._pass)
+        self._timer = threading.Timer(limit, self.end)
         self._timer.daemon = True
         self._timer.start()
 
-    def _pass(self) -> None:
+    def end(self) -> None:
+        """Undo what was done, from any thread."""
         with suppress(sqlite3.Error):  # an engine may tie connections to their threads: then nobody watches
             # First nothing can be written on it, then it is undone: after a rollback, a write would commit alone.
             self._raw.execute("PRAGMA query_only = ON")
@@ -61,22 +64,14 @@ class Watch:
 class Holder:
     """The held claims of a sync store, and the connections for them.
 
-    This is all that a worker with ``claim="held"`` needs, in the thread of a handler, once for each free slot:
-
-        with store.claim_in_transaction(queues=names, kinds=kinds, worker=worker_id, independent=True) as held:
-            if held is not None:
-                held.retry = policy_of(held.job.kind)
-                held.complete(run_handler(held.job, held.connection))
-
-    There is nothing to renew and nothing to finish: what the handler raises goes through the block, which writes it
-    and raises it again (but for Retry, Snooze, Skip, Cancel and Discard); ``held.outcome`` says how it ended.
-
     Args:
         store: whose claims.
+        keep: how many connections are kept for the next claims; more are opened when needed.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, keep: int = 5) -> None:
         self._store = store
+        self._keep = keep
         self._engine: Engine | None = None
         self._pid = 0
         self._lock = threading.Lock()
@@ -85,26 +80,62 @@ class Holder:
     def claim(self, **options: Any) -> Iterator[Held | None]:
         """Claim one row and hold it for the block; see ``Store.claim_in_transaction``."""
         request = Request.of(self._store, options)
-        error: BaseException | None = None
+        current: Held | None = None
+        try:
+            with self._connect() as connection:
+                transaction = self._take(connection, request)
+                if transaction is None:
+                    yield None
+                    return
+                with self._block(connection, transaction, request.limit) as current:
+                    yield current
+        finally:
+            if current is not None and current.apart is not None:
+                self._write(current, current.apart)
+
+    @contextmanager
+    def hold(self, claim: Claim, *, limit: Seconds | None = None) -> Iterator[Held | None]:
+        """Hold a claim that is there for the block, as a worker does; None where it is somebody else's by now.
+
+        What the block raises is written and raised again; what could not be written here is ``held.apart``.
+
+        Args:
+            claim: its lease is made short, and nobody need renew it.
+            limit: the longest hold (seconds or timedelta); None is the database's default.
+        """
+        seconds = limit_of(self._store, limit)
         with self._connect() as connection:
-            transaction = self._take(connection, request)
-            if transaction is None:
+            transaction = HeldTransaction(connection, self._store, claim, seconds)
+            if not transaction.open(holding.LEASE):
                 yield None
                 return
-            current = Held(transaction.claim, connection, self._store.settings)
-            watch = Watch(connection, request.limit) if transaction.mark.whole else None
-            with holding.inside(transaction.mark):
-                try:
-                    yield current
-                except BaseException as caught:  # noqa: BLE001 - written, and raised again below
-                    error = caught
-            stopped = watch is not None and watch.stop()
-            apart, error = transaction.settle(current, error, stopped=stopped)
-        if apart is not None:
-            with suppress(StoreError):  # then its lease ends, and a rescue takes it
-                current.outcome = self._store.run(finish.finish([apart]))[0]
+            with self._block(connection, transaction, seconds) as current:
+                yield current
+
+    @contextmanager
+    def _block(self, connection: Connection, transaction: HeldTransaction, limit: float) -> Iterator[Held]:
+        watch = Watch(connection, limit) if transaction.mark.whole else None
+        abort = transaction.abort if watch is None else watch.end
+        current = Held(transaction.claim, connection, self._store.settings, abort)
+        error: BaseException | None = None
+        with holding.inside(transaction.mark):
+            try:
+                yield current
+            except BaseException as caught:  # noqa: BLE001 - written, and raised again below
+                error = caught
+        stopped = watch is not None and watch.stop()
+        error = transaction.settle(current, error, stopped=stopped)
         if error is not None:
             raise error
+
+    def _write(self, current: Held, ending: Finish) -> None:
+        """Write an ending on another connection; should that fail too, its lease ends, and a rescue takes it."""
+        with suppress(StoreError):
+            try:
+                current.outcome = self._store.run(finish.finish([ending]))[0]
+            except FeatureMissing as missing:  # a table of the user's has no state for it
+                current.outcome = self._store.run(finish.finish([current.decide(missing)]))[0]
+                raise
 
     def _take(self, connection: Connection, request: Request) -> HeldTransaction | None:
         for _ in range(TRIES):
@@ -143,6 +174,7 @@ class Holder:
                     f"{database.url.drivername}://",
                     creator=self._open,
                     poolclass=QueuePool,
+                    pool_size=self._keep,
                     max_overflow=-1,
                     pool_pre_ping=database.name != "sqlite",
                 )

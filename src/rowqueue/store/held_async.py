@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -14,14 +15,15 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
-from rowqueue.core.errors import ConfigurationError, StoreError
-from rowqueue.core.values import Claim
+from rowqueue.core.errors import ConfigurationError, FeatureMissing, StoreError
+from rowqueue.core.finish import Finish
+from rowqueue.core.values import Claim, Seconds
 from rowqueue.operations import finish
 from rowqueue.store import holding
 from rowqueue.store.database import Database
 from rowqueue.store.drivers.sqlalchemy import translate
 from rowqueue.store.drivers.sqlite import BUSY_TIMEOUT
-from rowqueue.store.held_transaction import TRIES, HeldClaim, HeldTransaction, Request
+from rowqueue.store.held_transaction import TRIES, HeldClaim, HeldTransaction, Request, limit_of
 
 if TYPE_CHECKING:
     from rowqueue.store.async_store import AsyncStore
@@ -41,10 +43,18 @@ class AsyncWatch:
     def __init__(self, raw: Any, limit: float) -> None:
         self._raw = raw
         self._passed = False
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
         self._task = asyncio.create_task(self._watch(limit))
 
+    def end(self) -> None:
+        """Undo what was done, from any thread."""
+        with suppress(RuntimeError):  # the loop is closed, and the connection with it
+            self._loop.call_soon_threadsafe(self._over.set)
+
     async def _watch(self, limit: float) -> None:
-        await asyncio.sleep(limit)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), limit)
         self._passed = True
         with suppress(sqlite3.Error):
             await self._raw.execute("PRAGMA query_only = ON")
@@ -60,43 +70,74 @@ class AsyncWatch:
 
 
 class AsyncHolder:
-    """The held claims of an async store, and the connections for them; ``Holder`` says how a worker uses it.
+    """The held claims of an async store, and the connections for them: ``Holder``, awaited.
 
     Args:
         store: whose claims.
+        keep: how many connections are kept for the next claims; more are opened when needed.
     """
 
-    def __init__(self, store: AsyncStore) -> None:
+    def __init__(self, store: AsyncStore, keep: int = 5) -> None:
         self._store = store
+        self._keep = keep
         self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = WeakKeyDictionary()
 
     @asynccontextmanager
     async def claim(self, **options: Any) -> AsyncIterator[AsyncHeld | None]:
         """Claim one row and hold it for the block; see ``AsyncStore.claim_in_transaction``."""
         request = Request.of(self._store, options)
-        failure: BaseException | None = None
+        current: AsyncHeld | None = None
+        try:
+            async with self._connect() as connection:
+                transaction = await self._take(connection, request)
+                if transaction is None:
+                    yield None
+                    return
+                async with self._block(connection, transaction, request.limit) as current:
+                    yield current
+        finally:
+            if current is not None and current.apart is not None:
+                await self._write(current, current.apart)
+
+    @asynccontextmanager
+    async def hold(self, claim: Claim, *, limit: Seconds | None = None) -> AsyncIterator[AsyncHeld | None]:
+        """Hold a claim that is there for the block; see ``Holder.hold``."""
+        seconds = limit_of(self._store, limit)
         async with self._connect() as connection:
-            transaction = await self._take(connection, request)
+            transaction = await connection.run_sync(_opened, self._store, claim, seconds, holding.LEASE)
             if transaction is None:
                 yield None
                 return
-            current = AsyncHeld(transaction.claim, connection, self._store.settings)
-            raw = (await connection.get_raw_connection()).driver_connection
-            watch = AsyncWatch(raw, request.limit) if transaction.mark.whole else None
-            with holding.inside(transaction.mark):
-                try:
-                    yield current
-                except BaseException as caught:  # noqa: BLE001 - written, and raised again below
-                    failure = caught
-            stopped = watch is not None and await watch.stop()
-            apart, error = await connection.run_sync(
-                lambda _: transaction.settle(current, failure, stopped=stopped)
-            )
-        if apart is not None:
-            with suppress(StoreError):  # then its lease ends, and a rescue takes it
-                current.outcome = (await self._store.run(finish.finish([apart])))[0]
+            async with self._block(connection, transaction, seconds) as current:
+                yield current
+
+    @asynccontextmanager
+    async def _block(
+        self, connection: AsyncConnection, transaction: HeldTransaction, limit: float
+    ) -> AsyncIterator[AsyncHeld]:
+        raw = (await connection.get_raw_connection()).driver_connection
+        watch = AsyncWatch(raw, limit) if transaction.mark.whole else None
+        abort = transaction.abort if watch is None else watch.end
+        current = AsyncHeld(transaction.claim, connection, self._store.settings, abort)
+        error: BaseException | None = None
+        with holding.inside(transaction.mark):
+            try:
+                yield current
+            except BaseException as caught:  # noqa: BLE001 - written, and raised again below
+                error = caught
+        stopped = watch is not None and await watch.stop()
+        error = await connection.run_sync(lambda _: transaction.settle(current, error, stopped=stopped))
         if error is not None:
             raise error
+
+    async def _write(self, current: AsyncHeld, ending: Finish) -> None:
+        """Write an ending on another connection; should that fail too, its lease ends, and a rescue takes it."""
+        with suppress(StoreError):
+            try:
+                current.outcome = (await self._store.run(finish.finish([ending])))[0]
+            except FeatureMissing as missing:  # a table of the user's has no state for it
+                current.outcome = (await self._store.run(finish.finish([current.decide(missing)])))[0]
+                raise
 
     async def _take(self, connection: AsyncConnection, request: Request) -> HeldTransaction | None:
         for _ in range(TRIES):
@@ -128,11 +169,7 @@ class AsyncHolder:
         database = self._store.database
         if database.async_engine is not None:
             return database.async_engine
-        if database.engine is not None:
-            raise ConfigurationError(
-                "an async held claim needs an async connection, and this store was given a sync Engine: give it the "
-                "URL or an AsyncEngine, or claim in a thread with store.synchronous()"
-            )
+        check_async(database)
         loop = asyncio.get_running_loop()
         found = self._engines.get(loop)
         if found is None:
@@ -141,20 +178,16 @@ class AsyncHolder:
 
     def _make(self) -> AsyncEngine:
         database = self._store.database
-        try:
-            if database.name == "sqlite":
-                return _sqlite(database)
-            return create_async_engine(
-                f"{database.url.drivername}://",
-                async_creator=self._open,
-                poolclass=AsyncAdaptedQueuePool,
-                max_overflow=-1,
-                pool_pre_ping=True,
-            )
-        except ImportError as error:
-            raise ConfigurationError(
-                f"an async held claim needs {error.name}: pip install 'sqlalchemy[asyncio]' aiosqlite"
-            ) from None
+        if database.name == "sqlite":
+            return _sqlite(database)
+        return create_async_engine(
+            f"{database.url.drivername}://",
+            async_creator=self._open,
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=self._keep,
+            max_overflow=-1,
+            pool_pre_ping=True,
+        )
 
     async def _open(self) -> Any:
         raw = await self._store.database.connect_async()
@@ -168,9 +201,25 @@ class AsyncHolder:
             await engine.dispose()
 
 
-def _opened(connection: Connection, store: AsyncStore, claim: Claim, limit: float) -> HeldTransaction | None:
+def check_async(database: Database) -> None:
+    """Raise a ConfigurationError unless the database can be worked on async connections of SQLAlchemy's."""
+    if database.engine is not None:
+        raise ConfigurationError(
+            "an async held claim needs an async connection, and this store was given a sync Engine: give it the URL "
+            "or an AsyncEngine, or hold in a def (a worker runs it in a thread; elsewhere store.synchronous())"
+        )
+    needed = ("greenlet", "aiosqlite") if database.name == "sqlite" else ("greenlet",)
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise ConfigurationError(
+            f"an async held claim needs {' and '.join(missing)}: pip install {' '.join(missing)}, or hold in a def"
+        )
+
+
+def _opened(
+    connection: Connection, store: AsyncStore, claim: Claim, limit: float, lease: float | None = None
+) -> HeldTransaction | None:
     transaction = HeldTransaction(connection, store, claim, limit)
-    return transaction if transaction.open() else None
+    return transaction if transaction.open(lease) else None
 
 
 def _sqlite(database: Database) -> AsyncEngine:

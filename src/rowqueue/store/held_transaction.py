@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
@@ -15,10 +16,11 @@ from sqlalchemy.engine import Connection
 
 from rowqueue.core import payload
 from rowqueue.core.control import Control
-from rowqueue.core.errors import ConfigurationError, DatabaseUnavailable, StoreError
+from rowqueue.core.errors import ConfigurationError, DatabaseUnavailable, FeatureMissing, StoreError
 from rowqueue.core.finish import Finish, HandlerTimeout, after_error
 from rowqueue.core.states import Verb
-from rowqueue.core.values import Claim, Job, Json, Outcome, seconds_of
+from rowqueue.core.values import Claim, Job, Json, Outcome, Seconds, seconds_of
+from rowqueue.operations import claim as claiming
 from rowqueue.operations import finish, held
 from rowqueue.operations.settings import StoreSettings
 from rowqueue.store import holding
@@ -42,15 +44,23 @@ class HeldClaim(Generic[C]):
         claim: the claim; its job and its record are ``job`` and ``record``.
         connection: a SQLAlchemy connection inside the transaction: what is done on it commits together with the
             completion, or not at all. Its commit and rollback are the block's.
-        retry: which policy a failure goes by; a worker sets its kind's.
-        outcome: how it ended, after the block; None where the connection was lost.
+        retry: which policy a failure goes by.
+        decide: from what the block raised, or None, to how the claim ends; a worker sets its own.
+        outcome: how it ended, after the block; None where it is not written, or the connection was lost.
+        apart: an ending that could not be written on this connection, after the block.
+        abort: undoes the work at once, from any thread; what the block does next on the connection fails.
     """
 
-    def __init__(self, claim: Claim, connection: C, settings: StoreSettings) -> None:
+    def __init__(
+        self, claim: Claim, connection: C, settings: StoreSettings, abort: Callable[[], None]
+    ) -> None:
         self.claim = claim
         self.connection = connection
         self.retry = settings.retry
+        self.decide: Callable[[BaseException | None], Finish] = self.ending
         self.outcome: Outcome | None = None
+        self.apart: Finish | None = None
+        self.abort = abort
         self._result: str | None = None
         self._payload_limit = settings.payload_limit
 
@@ -73,12 +83,10 @@ class HeldClaim(Generic[C]):
         none = result is None
         self._result = None if none else payload.encode(result, "the result", limit=self._payload_limit)
 
-    def completion(self) -> Finish:
-        """How it ends when nothing was raised."""
-        return Finish(self.claim, Verb.COMPLETE, result=self._result)
-
-    def ending(self, error: BaseException) -> Finish:
-        """How it ends when this was raised; an interruption gives the attempt back."""
+    def ending(self, error: BaseException | None) -> Finish:
+        """How it ends when this was raised, or nothing; an interruption gives the attempt back."""
+        if error is None:
+            return Finish(self.claim, Verb.COMPLETE, result=self._result)
         if isinstance(error, KeyboardInterrupt | GeneratorExit | asyncio.CancelledError):
             return Finish(self.claim, Verb.RELEASE)
         trace = "".join(traceback.format_exception(error))
@@ -101,9 +109,18 @@ class Request:
         """
         rest = dict(options)
         limit, independent = rest.pop("limit"), rest.pop("independent")
-        seconds = seconds_of(LIMITS[store.database.name] if limit is None else limit, "limit", minimum=0.1)
+        seconds = limit_of(store, limit)
         holding.refuse_second(store.database, store.jobs.fullname, independent=independent)
         return cls(rest, seconds)
+
+
+def limit_of(store: StoreBase, limit: Seconds | None) -> float:
+    """How long a claim may be held (seconds): None is the database's default.
+
+    Raises:
+        ConfigurationError: it is no time, or too short.
+    """
+    return seconds_of(LIMITS[store.database.name] if limit is None else limit, "limit", minimum=0.1)
 
 
 class HeldTransaction:
@@ -118,23 +135,30 @@ class HeldTransaction:
 
     def __init__(self, connection: Connection, store: StoreBase, claim: Claim, limit: float) -> None:
         self.claim = claim
+        self.pid = 0
         self._connection = connection
+        self._store = store
         self._bound = cast("BoundStore", store.on(connection))
         self._limit = limit
         self._sqlite = store.database.name == "sqlite"
         place = holding.place_of(store.database)
         self.mark = holding.Hold(place, store.jobs.fullname, claim.key, whole=self._sqlite)
 
-    def open(self) -> bool:
+    def open(self, lease: float | None = None) -> bool:
         """Begin, and lock the row; False when it is somebody else's by now.
+
+        Args:
+            lease: how soon after a crash the row can be rescued (seconds); None: as the claim says.
 
         Raises:
             StoreError: the database refused, typed.
         """
-        self._began = time.monotonic()
         raw = self._connection.connection.dbapi_connection
         if not self._sqlite and getattr(raw, "autocommit", False):  # an engine for single statements
             self._connection.execution_options(isolation_level="READ COMMITTED")
+        if lease is not None:
+            self._shorten(lease)
+        self._began = time.monotonic()
         self._root = self._connection.begin()
         try:
             self._cap()
@@ -150,45 +174,74 @@ class HeldTransaction:
                     self._root.rollback()
         return False
 
+    def _shorten(self, lease: float) -> None:
+        """In a transaction of its own; whoever lost the claim hears of it when the row is to be locked."""
+        try:
+            with self._connection.begin():
+                if self._sqlite:
+                    self._lock_file()
+                self._bound.run(claiming.extend(self._store.settings, [self.claim], lease))
+        except exc.DBAPIError as error:
+            raise translate(error) from None
+
     def _cap(self) -> None:
-        if not self._sqlite:
+        if self._sqlite:
+            self._lock_file()
+        else:
             self._bound.run(held.cap(self._limit, self._connection.dialect.server_version_info or ()))
-            return
+            self.pid = self._connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+
+    def _lock_file(self) -> None:
         raw = self._connection.connection.driver_connection
         if raw is not None and raw.in_transaction:  # an engine that begins by itself does not lock the file
             self._connection.exec_driver_sql("ROLLBACK")
         self._connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    def abort(self) -> None:
+        """PostgreSQL: end the transaction from any thread, on a connection of its own.
+
+        Raises:
+            StoreError: the database cannot be asked; then it ends with its connection, or its limit.
+        """
+        raw = self._store.database.connect()
+        try:
+            cast("BoundStore", self._store.on(raw)).run(held.terminate(self.pid))
+        finally:
+            raw.close()
+
     def settle(
         self, current: HeldClaim[Any], error: BaseException | None, *, stopped: bool
-    ) -> tuple[Finish | None, BaseException | None]:
-        """End the claim: commit work and completion, or undo the work and commit the failure.
+    ) -> BaseException | None:
+        """End the claim: commit work and completion, or undo the work and commit another ending.
 
         Args:
-            current: what the block had; its outcome is set.
+            current: what the block had; its outcome is set, or the ending that must yet be written elsewhere.
             error: what the block raised.
             stopped: the limit has passed, and the transaction is undone already.
 
         Returns:
-            The ending that must yet be written on another connection, and the error to raise.
+            The error to raise.
         """
         try:
+            ending = None
             if error is None and not stopped:
                 try:
-                    current.outcome = self._complete(current.completion())
+                    ending = current.decide(None)
+                    if ending.verb is Verb.COMPLETE:
+                        current.outcome = self._complete(ending)
+                        return None
                 except BaseException as caught:  # noqa: BLE001 - a transaction that cannot commit is a failure
-                    error = caught
-                else:
-                    return None, None
+                    error, ending = caught, None
             if (late := self._too_long(error, stopped=stopped)) is not None:
                 late.__cause__, error = error, late
-            assert error is not None
-            ending = current.ending(error)
+            if ending is None:
+                ending = current.decide(error)
             current.outcome = None if stopped else self._end(ending)
-            apart = ending if current.outcome is None and not self._lost(error) else None
+            if current.outcome is None and not self._lost(error):
+                current.apart = ending
         finally:
             self._leave(spoiled=stopped)
-        return apart, None if isinstance(error, Control) else error
+        return None if isinstance(error, Control) else error
 
     def _complete(self, ending: Finish) -> Outcome:
         """Write the completion and commit.
@@ -217,7 +270,7 @@ class HeldTransaction:
             self._savepoint.rollback()
             outcome = self._bound.run(finish.finish([ending]))[0]
             self._commit()
-        except (StoreError, exc.SQLAlchemyError):
+        except (StoreError, FeatureMissing, exc.SQLAlchemyError):
             return None
         return outcome
 
@@ -246,7 +299,7 @@ class HeldTransaction:
             "do less in one transaction, or claim it with a higher limit="
         )
 
-    def _lost(self, error: BaseException) -> bool:
+    def _lost(self, error: BaseException | None) -> bool:
         """The error says that the connection is gone: a rescue takes the row, as after a crash."""
         ours = isinstance(error, exc.SQLAlchemyError) and self._connection.invalidated
         gone = isinstance(error, exc.DBAPIError) and error.connection_invalidated

@@ -102,10 +102,11 @@ def refuse_inside(database: Database, table: str, operation: Operation[Any]) -> 
         if hold.place == place and hold.whole and operation.access is not Access.READ:
             raise ConfigurationError(
                 f"a held claim (row {hold.key} of {hold.table}) has the write lock of the SQLite file: write through "
-                "its own connection, as job.on(held.connection).enqueue(...) or store.on(held.connection), or after it"
+                "its own connection, as job.on(held.connection).enqueue(...) or store.on(held.connection) (in a worker's "
+                "job, context.connection), or after it"
             )
         if hold.place == place and hold.table == table and hold.key in operation.keys:
             raise ConfigurationError(
                 f"row {hold.key} of {table} is held right here: use held.complete(result), raise Snooze, Skip, Cancel "
-                "or Discard to end it, or run this on store.on(held.connection)"
+                "or Discard to end it, or run this on store.on(held.connection), in a worker's job context.connection"
             )

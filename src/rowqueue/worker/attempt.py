@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -46,6 +46,7 @@ class Attempt:
             from before the claim or the renewal was sent, so the database's lease ends later.
         task: the task of an async handler.
         run: the call of a handler in a child process.
+        abort: of a held claim: its row is locked, and this undoes its transaction, from any thread.
         timer: its timeout.
         started: the task's coroutine has begun; one that is cancelled before never runs.
         ended: the handler has returned or raised, or nobody waits for it any more.
@@ -54,6 +55,7 @@ class Attempt:
     """
 
     __slots__ = (
+        "abort",
         "claim",
         "control",
         "ended",
@@ -74,6 +76,7 @@ class Attempt:
         self.safe_until = safe_until
         self.task: asyncio.Task[None] | None = None
         self.run: Stoppable | None = None
+        self.abort: Callable[[], None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.started = False
         self.ended = False
@@ -140,6 +143,10 @@ class Held:
                 key = attempt.claim.key
                 if self._attempts.get(key) is attempt:
                     del self._attempts[key]
+
+    def renewable(self) -> list[Attempt]:
+        """Those whose leases must be renewed; a row that its own transaction has locked is nobody else's."""
+        return [attempt for attempt in self.now() if attempt.abort is None]
 
     def now(self) -> list[Attempt]:
         """A copy of what is held."""

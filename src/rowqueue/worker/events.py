@@ -145,6 +145,11 @@ class Refused(JobEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class CutOff(JobEvent):
+    """The connection of its held claim was lost, and its work with it: a rescue makes it run again, as after a crash."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unwritable(JobEvent):
     """The database refuses to store the ending in any form: the lease will run out."""
 

@@ -1,5 +1,7 @@
 """Running handlers: ``async def`` as tasks of the loop, ``def`` in threads, ``process=True`` in children.
 
+Those with ``claim="held"`` run in either of the first two ways, inside their own transaction (``holds.py``).
+
 The way of one attempt: bind its arguments, call the handler, turn its end into a ``Finish``, hand
 that on. A child does the first two; a thread here waits for it.
 """
@@ -10,9 +12,10 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rowqueue.core.finish import Finish
+from rowqueue.core.values import Outcome
 from rowqueue.worker.attempt import Attempt, Interruption
 from rowqueue.worker.children import Children
 from rowqueue.worker.endings import Endings, timeout_of
@@ -21,6 +24,9 @@ from rowqueue.worker.finishing import Finishing
 from rowqueue.worker.process_run import ProcessRun
 from rowqueue.worker.slots import Slots
 from rowqueue.worker.threads import Threads
+
+if TYPE_CHECKING:
+    from rowqueue.worker.holds import Ends, Holds
 
 
 class Execution:
@@ -34,6 +40,7 @@ class Execution:
         endings: what an end means.
         finishing: who writes it.
         events: who is told.
+        make_holds: makes who runs held attempts, when the first one comes.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class Execution:
         endings: Endings,
         finishing: Finishing,
         events: Events,
+        make_holds: Callable[[Ends], Holds],
     ) -> None:
         self._loop = loop
         self._threads = threads
@@ -53,6 +61,8 @@ class Execution:
         self._endings = endings
         self._finishing = finishing
         self._events = events
+        self._make_holds = make_holds
+        self._holds: Holds | None = None
 
     def start(self, attempt: Attempt) -> None:
         """Call the handler; its slot is taken until it ends."""
@@ -65,14 +75,41 @@ class Execution:
         except Exception as error:  # noqa: BLE001 - InvalidArguments, or what a user's own type raises
             self._ended(attempt, self._endings.raised(attempt, error))
             return
-        self._events.emit(Started, attempt.claim.job)
-        self._time(attempt)
+        if attempt.function.held:
+            if self._holds is None:
+                self._holds = self._make_holds(self)
+            self._holds.start(attempt, call)
+            return
+        self.begun(attempt)
         if attempt.function.is_async:
             attempt.task = self._loop.create_task(self._run_async(attempt, call))
         else:
             attempt.started = True
             context = contextvars.copy_context()
             self._threads.run(lambda: context.run(self._run_in_thread, attempt, call))
+
+    def begun(self, attempt: Attempt) -> None:
+        """Its handler is called now, and its time begins."""
+        self._events.emit(Started, attempt.claim.job)
+        self._time(attempt)
+
+    async def close(self) -> None:
+        """Close the connections of held claims."""
+        if self._holds is not None:
+            await self._holds.close()
+
+    def unheld(self, attempt: Attempt, finish: Finish) -> None:
+        """A held attempt never began, or could not write its own ending."""
+        self._ended(attempt, finish)
+
+    def held(
+        self, attempt: Attempt, finish: Finish, outcome: Outcome | None, *, raised: bool, dropped: str
+    ) -> None:
+        """A held attempt has ended, and its transaction with it."""
+        if dropped:
+            self._events.emit(ResultDropped, attempt.claim.job, dropped)
+        if self._is_over(attempt):
+            self._finishing.held(attempt, finish, outcome, raised=raised)
 
     def _start_process(self, attempt: Attempt) -> None:
         self._events.emit(Started, attempt.claim.job)
@@ -135,13 +172,18 @@ class Execution:
         self._ended(attempt, self._endings.raised(attempt, error), raised=True)
 
     def _ended(self, attempt: Attempt, finish: Finish, *, raised: bool = False) -> None:
+        if self._is_over(attempt):
+            self._finishing.add(attempt, finish, raised=raised)
+
+    def _is_over(self, attempt: Attempt) -> bool:
+        """It has ended; False when it was given up before, and its lease is written off already."""
         if attempt.timer is not None:
             attempt.timer.cancel()
         if attempt.run is not None:
             attempt.run.ended()
         self._slots.give(attempt.claim.job.queue)
-        if attempt.ended:  # it was given up: its lease is written off already
-            return
+        if attempt.ended:
+            return False
         attempt.ended = True
         attempt.task = None
-        self._finishing.add(attempt, finish, raised=raised)
+        return True

@@ -10,6 +10,9 @@ the row is completed and the failure matches nothing (``wrong_state`` under our 
 after a rollback the failure takes effect. Either way is right, but the wait may be long, which is
 why it must not hold up the first lane. (SQLite has no row locks: the write finds the file busy,
 as every other write does, and is repeated.)
+
+A held claim's own transaction writes how it ended. Where its connection was lost meanwhile, the second
+lane reads the row: it is completed, or a rescue makes it run again.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ class _Ending:
     attempt: Attempt
     finish: Finish
     raised: bool
+    cut_off: bool = False
 
 
 class Finishing:
@@ -64,12 +68,9 @@ class Finishing:
         self._events = events
         self._again: float | None = None
 
-        def written() -> None:
-            again, self._again = self._again, None
-            on_written(again)
-
-        self._plain = Lane(self._write, written)
-        self._settling = Lane(self._settle, written)
+        self._on_written = on_written
+        self._plain = Lane(self._write, self._tell)
+        self._settling = Lane(self._settle, self._tell)
 
     def add(self, attempt: Attempt, finish: Finish, *, raised: bool) -> None:
         """An attempt ended.
@@ -81,6 +82,26 @@ class Finishing:
         """
         lane = self._settling if attempt.control.completing else self._plain
         lane.add(_Ending(attempt, finish, raised))
+
+    def held(self, attempt: Attempt, finish: Finish, outcome: Outcome | None, *, raised: bool) -> None:
+        """A held attempt ended, and its transaction with it.
+
+        Args:
+            attempt: which.
+            finish: what was written there.
+            outcome: the database's answer; None: the connection was lost, and with it all that was not committed.
+            raised: its handler raised.
+        """
+        if outcome is None:
+            self._settling.add(_Ending(attempt, finish, raised, cut_off=True))
+            return
+        self._answered(_Ending(attempt, finish, raised), outcome)
+        self._held.drop([attempt])
+        self._tell()
+
+    def _tell(self) -> None:
+        again, self._again = self._again, None
+        self._on_written(again)
 
     def __len__(self) -> int:
         """How many endings are not written yet."""
@@ -107,7 +128,10 @@ class Finishing:
         open_ = []
         for ending, outcome in zip(endings, standing, strict=True):
             if outcome and outcome.state is State.RUNNING:
-                open_.append(ending)
+                if ending.cut_off:
+                    self._events.emit(happened.CutOff, ending.attempt.claim.job)
+                else:
+                    open_.append(ending)
             elif outcome:
                 self._done(ending, outcome)
             else:

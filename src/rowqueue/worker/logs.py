@@ -28,6 +28,7 @@ _LEVELS: dict[type[Event], int] = {
     events.Cancelled: logging.INFO,
     events.Discarded: logging.WARNING,
     events.Refused: logging.WARNING,
+    events.CutOff: logging.WARNING,
     events.Unwritable: logging.ERROR,
     events.ResultDropped: logging.WARNING,
     events.RanOn: logging.WARNING,

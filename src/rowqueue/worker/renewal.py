@@ -10,7 +10,8 @@ Two threads, because one that waits for a database which does not answer cannot 
 A claim that ``complete_in`` is completing is extended like the others: its row is locked, and the
 statement passes over it; should that transaction be rolled back and the handler go on, the lease
 is still kept. But it is neither fenced nor called lost, because nobody can take a locked row, and
-once it is committed the row is nobody's any more.
+once it is committed the row is nobody's any more. A held claim is not renewed at all once its row is
+locked: the lock keeps it for as long as its process lives.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class Renewal:
                 pause = self._options.renew
 
     def _extend_all(self) -> None:
-        attempts = self._held.now()
+        attempts = self._held.renewable()
         if not attempts:
             return
         sent = time.monotonic()
@@ -116,7 +117,7 @@ class Renewal:
         lease = self._options.lease
         while not self._stopped.wait(lease / 40):
             limit = time.monotonic() + lease * MARGIN
-            for attempt in self._held.now():
+            for attempt in self._held.renewable():
                 if attempt.safe_until < limit and _is_told_of(attempt):
                     self._tell(self._fence, attempt)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from rowqueue.app import App
 from rowqueue.app.stores import Stores
 from rowqueue.app.table_job import Handler, TableJob
+from rowqueue.core.errors import StoreError
 from rowqueue.core.finish import Finish
 from rowqueue.core.states import Verb
 from rowqueue.core.values import Claim
@@ -31,6 +34,9 @@ from rowqueue.worker.slots import Slots, TableSlots
 from rowqueue.worker.threads import Threads
 from rowqueue.worker.upkeep import Upkeep
 
+if TYPE_CHECKING:
+    from rowqueue.worker.holds import Ends, Holds
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
@@ -44,6 +50,7 @@ class Shared:
         events: who is told.
         on_change: called when a slot got free or an ending was written.
         drain: what all of them know of being empty.
+        turn: on SQLite, whose held job has the write lock of the file.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -53,6 +60,7 @@ class Shared:
     events: Events
     on_change: Callable[[], None]
     drain: Drain
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Source:
@@ -92,8 +100,16 @@ class Source:
         self._finishing = Finishing(self.store, self.held, patience, events, self._written)
         endings = Endings(settings.retry, settings.payload_limit)
         execution = Execution(
-            shared.loop, shared.threads, shared.children, self.slots, endings, self._finishing, events
+            shared.loop,
+            shared.threads,
+            shared.children,
+            self.slots,
+            endings,
+            self._finishing,
+            events,
+            self._make_holds,
         )
+        self._execution, self._shared, self._endings = execution, shared, endings
         self._dispatch = Dispatch(
             jobs, stores, self.store, self.held, execution, patience, events, self._changed
         )
@@ -111,8 +127,8 @@ class Source:
         self._upkeep = Upkeep(
             options, kinds, self.store, patience, self.claiming.ready, events, ours=self._ours
         )
-        renewing = Store.over(stores.database, settings, table=mapping, pool_size=1)
-        self.renewal = Renewal(options, renewing, self.held, shared.loop, events)
+        self._renewing = Store.over(stores.database, settings, table=mapping, pool_size=1)
+        self.renewal = Renewal(options, self._renewing, self.held, shared.loop, events)
 
     @classmethod
     def of_app(cls, app: App, options: WorkerOptions, shared: Shared) -> Source:
@@ -165,6 +181,8 @@ class Source:
 
     def _release(self, attempt: Attempt) -> None:
         attempt.ended = True
+        if attempt.abort is not None:  # its row is locked until its transaction ends
+            threading.Thread(target=_abort, args=[attempt.abort], name="rowqueue-abort", daemon=True).start()
         self._finishing.add(attempt, Finish(attempt.claim, Verb.RELEASE), raised=False)
 
     async def close(self) -> None:
@@ -175,7 +193,23 @@ class Source:
         except Exception:  # noqa: BLE001 - others forget it when it is silent for long
             return
         finally:
+            await self._execution.close()
             await self.store.close()
+
+    def _make_holds(self, ends: Ends) -> Holds:
+        from rowqueue.worker.holds import Holds
+
+        shared = self._shared
+        return Holds(
+            self._renewing,
+            self.store,
+            shared.loop,
+            shared.threads,
+            self._endings,
+            shared.turn,
+            self._options.concurrency,
+            ends,
+        )
 
     # what the parts tell each other
 
@@ -196,6 +230,11 @@ class Source:
     async def _nothing_left(self) -> bool:
         promoted = await self._upkeep.promote()
         return self._options.queues.keys().isdisjoint(self.slots.slot_of(queue) for queue in promoted)
+
+
+def _abort(abort: Callable[[], None]) -> None:
+    with suppress(StoreError):  # then it ends with the process, and a rescue takes the row
+        abort()
 
 
 def _take(store: AsyncStore, options: WorkerOptions) -> Take:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rowqueue.app.table_job import TableJob
+from rowqueue.app.table_job import Handler, TableJob
 from rowqueue.core import names
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.values import Seconds, seconds_of
+from rowqueue.store.database import Database
 from rowqueue.worker.options import WorkerOptions, renewal_of
 
 
@@ -38,6 +39,14 @@ def chosen_tables(
                 f"the table {name!r} has no handler: add one with @app.job(table={name!r})"
             )
     return {name: names.whole(most, f"table {name}", 1, 100_000) for name, most in wanted.items()}
+
+
+def check_held(jobs: Iterable[Handler], database: Database) -> None:
+    """Raise a ConfigurationError where an ``async def`` is to be held on a database without async connections."""
+    if any(job.held and job.is_async for job in jobs):
+        from rowqueue.store.held_async import check_async
+
+        check_async(database)
 
 
 def options_of(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 from rowqueue.app import App
+from rowqueue.app.definition import ClaimMode
 from rowqueue.app.table_job import BeforeClaim, TableJob
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.values import Seconds
@@ -21,7 +22,7 @@ from rowqueue.worker.logs import log_to
 from rowqueue.worker.options import DEFAULT_CONCURRENCY, WorkerOptions, checked_options
 from rowqueue.worker.runtime import Runtime
 from rowqueue.worker.signals import stop_on_signals
-from rowqueue.worker.tables import chosen_tables, options_of
+from rowqueue.worker.tables import check_held, chosen_tables, options_of
 
 
 class Worker:
@@ -53,6 +54,7 @@ class Worker:
         app_path: ``module:name`` by which a child process imports the app, for jobs with
             ``process=True``; None finds it when the app stands at the top of a module.
         timeout: with a store: how long one attempt may run (seconds or timedelta).
+        claim: with a store: ``leased`` or ``held``, see ``App.job``.
         before_claim: with a store: asked before each claim, see ``App.job``.
 
     Raises:
@@ -94,6 +96,7 @@ class Worker:
         worker_id: str | None = None,
         drain: bool = False,
         timeout: Seconds | None = None,
+        claim: ClaimMode = "leased",
         before_claim: BeforeClaim | None = None,
     ) -> None: ...
     def __init__(
@@ -112,11 +115,16 @@ class Worker:
         drain: bool = False,
         app_path: str | None = None,
         timeout: Seconds | None = None,
+        claim: ClaimMode = "leased",
         before_claim: BeforeClaim | None = None,
     ) -> None:
         self.app = app if isinstance(app, App) else None
-        table_jobs = _table_jobs(app, handler, timeout, before_claim)
+        table_jobs = _table_jobs(app, handler, timeout, before_claim, claim)
         self.app_path = None if self.app is None else _app_path(self.app, app_path)
+        check_held(
+            [*(() if self.app is None else self.app.jobs.values()), *table_jobs.values()],
+            app.stores.database if isinstance(app, App) else app.database,
+        )
         settings = app.stores.settings if isinstance(app, App) else app.settings
         self.options: WorkerOptions = checked_options(
             () if self.app is None else {job.queue for job in self.app.jobs.values()},
@@ -217,18 +225,21 @@ def _table_jobs(
     handler: Callable[..., Any] | None,
     timeout: Seconds | None,
     before_claim: BeforeClaim | None,
+    claim: ClaimMode,
 ) -> Mapping[str, TableJob[..., Any]]:
     """The jobs that work tables, by name: the app's, or the one that store and handler make."""
     if isinstance(app, App):
-        if handler is not None or timeout is not None or before_claim is not None:
+        if handler is not None or timeout is not None or before_claim is not None or claim != "leased":
             raise ConfigurationError(
-                "handler, timeout and before_claim go with a store; an app's are given to @app.job"
+                "handler, timeout, claim and before_claim go with a store; an app's are given to @app.job"
             )
         return app.table_jobs
     if handler is None:
         raise ConfigurationError("Worker(store, handler) needs a handler, which takes the store's records")
     name = "the store" if app.table is None else app.table.name
-    job: TableJob[..., Any] = TableJob(name, app, handler, timeout=timeout, before_claim=before_claim)
+    job: TableJob[..., Any] = TableJob(
+        name, app, handler, timeout=timeout, before_claim=before_claim, claim=claim
+    )
     return {name: job}
 
 
