@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeAlias, TypeVar
 
-from rowqueue.core.errors import UniqueConflict
+from rowqueue.core.errors import StoreError, UniqueConflict
 from rowqueue.core.values import Key
 from rowqueue.sql.compiled import Call, Rows
 from rowqueue.sql.statements.catalog import Statements
@@ -45,6 +45,30 @@ class Operation(Generic[T]):
     keys: tuple[Key, ...] = ()
 
 
+def begin(operation: Operation[T], s: Statements) -> Steps[T]:
+    """Begin the steps of an operation, as a runner sends them to this database."""
+    steps = operation.steps(s)
+    return steps if s.dialect.has_returning else _unfolded(steps)
+
+
+def _unfolded(steps: Steps[T]) -> Steps[T]:
+    """The same steps, with a statement that takes several sent as those."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                if call.statement.several:
+                    rows = yield from call.statement.steps(call.values)
+                else:
+                    rows = yield call
+            except StoreError as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(rows)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+
+
 def savepoint(call: Call, s: Statements) -> Steps[Rows]:
     """Run one statement so that a unique conflict undoes it alone, not the transaction.
 
@@ -60,3 +84,16 @@ def savepoint(call: Call, s: Statements) -> Steps[Rows]:
         raise
     yield Call(s.plain("RELEASE SAVEPOINT rowqueue"), {})
     return rows
+
+
+def unlocking(steps: Steps[T], unlock: Call | None) -> Steps[T]:
+    """The steps, and then what gives a lock back that outlives the transaction, if there is such a one."""
+    try:
+        result = yield from steps
+    except StoreError:
+        if unlock is not None:
+            yield unlock
+        raise
+    if unlock is not None:
+        yield unlock
+    return result

@@ -7,7 +7,7 @@ from typing import Any
 
 from rowqueue.core.errors import FeatureMissing
 from rowqueue.core.values import Key
-from rowqueue.operations.base import Access, Operation, Steps
+from rowqueue.operations.base import Access, Operation, Steps, unlocking
 from rowqueue.operations.decode import key_of
 from rowqueue.sql.statements import refresh as sql
 from rowqueue.sql.statements.catalog import Statements
@@ -51,6 +51,10 @@ def _refresh(s: Statements, after: Key | None) -> Steps[Refreshed]:
         held = yield lock
         if not held[0][0]:
             return Refreshed(held=True)
+    return (yield from unlocking(_chunk(s, after), s.unlock("refresh")))
+
+
+def _chunk(s: Statements, after: Key | None) -> Steps[Refreshed]:
     cancelled: list[Any] = []
     if after is None:
         cancelled = yield s.call("refresh_cancel", limit=CHUNK)

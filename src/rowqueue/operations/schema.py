@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rowqueue.core.errors import SchemaMissing, SchemaTooNew, SchemaTooOld
-from rowqueue.operations.base import Access, Operation, Steps
+from rowqueue.core.errors import DatabaseBusy, SchemaMissing, SchemaTooNew, SchemaTooOld
+from rowqueue.operations.base import Access, Operation, Steps, unlocking
 from rowqueue.sql.compiled import Call
 from rowqueue.sql.migrations import CURRENT
 from rowqueue.sql.statements.catalog import Statements
@@ -18,7 +18,14 @@ def init() -> Operation[int]:
 
     def steps(s: Statements) -> Steps[int]:
         if (lock := s.migration_lock()) is not None:
-            yield lock
+            held = yield lock
+            if held[0][0] == 0:
+                raise DatabaseBusy(
+                    "another process has been migrating these tables for a minute: wait for it"
+                )
+        return (yield from unlocking(migrate(s), s.unlock("migrate")))
+
+    def migrate(s: Statements) -> Steps[int]:
         found = yield from _version(s)
         if found > CURRENT:
             raise SchemaTooNew(_too_new(found))

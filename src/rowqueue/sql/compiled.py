@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -25,13 +25,17 @@ class Statement:
         dialect: SQLAlchemy's dialect of the driver that will run it.
     """
 
-    __slots__ = ("_defaults", "_names", "_processors", "_results", "name", "reads", "returns", "sql")
+    several = False
+    """It is sent as several statements: those that ``steps`` yields, inside one transaction."""
+
+    __slots__ = ("_defaults", "_names", "_processors", "_results", "locks", "name", "reads", "returns", "sql")
 
     def __init__(self, name: str, clause: Any, dialect: sa.Dialect) -> None:
         compiled = clause.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
         self.name = name
         self.sql: str = str(compiled)
         self.reads = isinstance(clause, sa.Select | sa.CompoundSelect)
+        self.locks = getattr(clause, "_for_update_arg", None) is not None
         columns = [column.type for column in getattr(clause, "exported_columns", ())]
         self.returns = bool(columns)
         self._defaults: dict[str, Any] = dict(compiled.params)
@@ -47,6 +51,10 @@ class Statement:
     def call(self, values: Mapping[str, Any]) -> Call:
         """This statement with values."""
         return Call(self, values)
+
+    def steps(self, values: Mapping[str, Any]) -> Generator[Call, Rows, Rows]:
+        """What is sent, one after the other, and the rows that come of it."""
+        return (yield Call(self, values))
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         """The parameters as the driver wants them: a tuple, or a mapping."""

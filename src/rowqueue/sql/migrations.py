@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
 
+from rowqueue.sql.dialects.json_table import COLLATION
+from rowqueue.sql.mariadb_ddl import create_whole
 from rowqueue.sql.tables import Tables
 
 Migration: TypeAlias = Callable[[Tables, sa.Dialect], Sequence[str]]
@@ -15,7 +17,7 @@ Migration: TypeAlias = Callable[[Tables, sa.Dialect], Sequence[str]]
 
 def _create(tables: Tables, dialect: sa.Dialect) -> list[str]:
     ddl: list[str] = []
-    if tables.metadata.schema is not None and dialect.name == "postgresql":
+    if tables.metadata.schema is not None and dialect.name != "sqlite":
         ddl.append(str(CreateSchema(tables.metadata.schema, if_not_exists=True).compile(dialect=dialect)))
     for table in (tables.job, tables.kind, tables.log, tables.queue, tables.version, tables.worker):
         ddl += create(table, dialect)
@@ -32,6 +34,8 @@ def _idle(tables: Tables, dialect: sa.Dialect) -> list[str]:
 
 def create(table: sa.Table, dialect: sa.Dialect) -> list[str]:
     """The DDL of one table and its indexes."""
+    if dialect.name in COLLATION:
+        return [create_whole(table, dialect)]
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
     made: list[Any] = [CreateTable(table), *(CreateIndex(index) for index in indexes)]
     texts = [str(statement.compile(dialect=dialect)).strip() for statement in made]

@@ -123,7 +123,7 @@ def _job(metadata: sa.MetaData, prefix: str) -> sa.Table:
     )
     # PostgreSQL's json refuses what is no JSON; elsewhere one such row, written by hand, would stop every claim.
     valid = sa.CheckConstraint(sa.func.json_valid(table.c.args) == const(1), name=f"{prefix}job_args")
-    table.append_constraint(valid.ddl_if(dialect="sqlite"))
+    table.append_constraint(valid.ddl_if(dialect=("sqlite", "mariadb", "mysql")))
     _job_indexes(table, prefix)
     return table
 
@@ -132,17 +132,26 @@ def _job_indexes(table: sa.Table, prefix: str) -> None:
     c = table.c
 
     def partial(
-        name: str, *columns: sa.Column[Any], where: ColumnElement[bool], unique: bool = False
+        name: str,
+        *columns: sa.Column[Any],
+        where: ColumnElement[bool],
+        unique: bool = False,
+        generated: str | None = None,
     ) -> None:
-        sa.Index(f"{prefix}job_{name}", *columns, unique=unique, postgresql_where=where, sqlite_where=where)
+        info = (
+            {} if generated is None else {"generated": generated}
+        )  # MariaDB's column in the condition's stead
+        options = {"postgresql_where": where, "sqlite_where": where}
+        sa.Index(f"{prefix}job_{name}", *columns, unique=unique, info=info, **options)
 
     partial("claim", c.queue, c.priority, c.scheduled_at, c.id, where=is_in(table, State.AVAILABLE))
-    partial("due", c.scheduled_at, c.id, where=is_in(table, State.SCHEDULED, State.RETRYABLE))
+    waits = is_in(table, State.SCHEDULED, State.RETRYABLE)
+    partial("due", c.scheduled_at, c.id, where=waits, generated="due_at")
     # Not partial on the state: the guard of every finishing UPDATE (state = 'running') would lure the
     # planner from the primary key into walking all running rows (38 ms instead of 2 for 500 rows).
     partial("lease", c.leased_until, where=c.leased_until.is_not(None))
     partial("final", c.state, c.finalized_at, where=c.finalized_at.is_not(None))
-    partial("unique", c.unique_key, where=occupies(table), unique=True)
+    partial("unique", c.unique_key, where=occupies(table), unique=True, generated="held_key")
 
 
 def is_in(table: Any, *states: State) -> ColumnElement[bool]:

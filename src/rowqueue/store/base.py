@@ -17,7 +17,12 @@ from rowqueue.store.borrowed import AsyncBoundStore, BoundStore, adopt
 from rowqueue.store.database import Database, driver_dialect
 from rowqueue.store.mapped import layout_of
 
-_FLAVOURS = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite+pysqlite"}
+_FLAVOURS = {
+    "postgresql": "postgresql+psycopg",
+    "sqlite": "sqlite+pysqlite",
+    "mariadb": "mariadb+pymysql",
+    "mysql": "mysql+pymysql",
+}
 
 
 class StoreBase:
@@ -54,12 +59,17 @@ class StoreBase:
         """The job table, for conditions of your own (``claim(where=...)``)."""
         return self._statements.layout.base
 
+    @property
+    def can_wake(self) -> bool:
+        """New jobs can be told to workers that listen: on PostgreSQL, unless a pooler stands before it."""
+        return self._statements.can_wake and self.database.prepared
+
     def on(self, connection: Any) -> BoundStore | AsyncBoundStore:
         """The verbs in the transaction of a connection of yours.
 
         Args:
             connection: a SQLAlchemy Session, Connection, AsyncSession or AsyncConnection, or a
-                connection of psycopg (sync, async), asyncpg or sqlite3.
+                connection of psycopg (sync, async), asyncpg, sqlite3 or PyMySQL.
 
         Returns:
             A ``BoundStore`` for a sync connection; an ``AsyncBoundStore``, awaited, for an async one.
@@ -74,7 +84,7 @@ class StoreBase:
         """The SQL that creates the tables, for a DBA or a migration tool.
 
         Args:
-            dialect: sqlite or postgresql; None is this store's own.
+            dialect: sqlite, postgresql, mariadb or mysql; None is this store's own.
         """
         statements = ddl(self.tables, driver_dialect(_flavour(dialect, self.database.name)))
         return ";\n\n".join(statements) + ";\n"

@@ -97,7 +97,7 @@ def adopt(connection: Any, name: str, statements_for: Callable[[str], Statements
 
     Args:
         connection: a SQLAlchemy Session, Connection, AsyncSession or AsyncConnection, or one of
-            psycopg's (sync or async), asyncpg's or sqlite3's.
+            psycopg's (sync or async), asyncpg's, sqlite3's or PyMySQL's.
         name: the store's database.
         statements_for: the store's statements by SQLAlchemy driver name.
 
@@ -149,7 +149,11 @@ def _adopt(connection: Any, statements_for: Callable[[str], Statements]) -> tupl
         from rowqueue.store.drivers.asyncpg import AsyncpgConnection
 
         return AsyncpgConnection(connection, statements_for("postgresql+asyncpg")), True
+    if "pymysql.Connection" in bases:
+        from rowqueue.store.drivers.pymysql import PyMySQLConnection
+
+        return PyMySQLConnection(connection, statements_for("mariadb+pymysql")), False
     raise ConfigurationError(
-        f"on() takes a SQLAlchemy Session or Connection (sync or async), or a connection of psycopg, asyncpg or "
-        f"sqlite3, not {type(connection).__module__}.{type(connection).__name__}"
+        f"on() takes a SQLAlchemy Session or Connection (sync or async), or a connection of psycopg, asyncpg, "
+        f"sqlite3 or PyMySQL, not {type(connection).__module__}.{type(connection).__name__}"
     )

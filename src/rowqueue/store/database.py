@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _SYNCHRONOUS = ("FULL", "NORMAL", "EXTRA")
-_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite+pysqlite"}
+_DRIVERS = {
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+    "sqlite": "sqlite+pysqlite",
+    "mariadb": "mariadb+pymysql",
+    "mysql": "mysql+pymysql",
+}
+_EXTRAS = {"postgresql": "postgres", "mariadb": "mariadb"}
 
 
 class Database:
@@ -49,7 +56,7 @@ class Database:
 
     @property
     def name(self) -> str:
-        """sqlite or postgresql."""
+        """sqlite, postgresql or mariadb (which MySQL is, too)."""
         return self.dialect.name
 
     @property
@@ -73,6 +80,8 @@ class Database:
         """
         if self.name == "sqlite":
             return self._connect_sqlite()
+        if self.name == "mariadb":
+            return self._connect_mariadb()
         import psycopg
 
         from rowqueue.store.drivers.psycopg import translate
@@ -102,6 +111,14 @@ class Database:
             raise translate(error) from None
         raw.prepare_threshold = 5 if self.prepared else None
         return raw
+
+    def file(self) -> str:
+        """SQLite only: the whole path of the file, links followed, as SQLite itself names it."""
+        raw = self.connect()
+        try:
+            return str(raw.execute("PRAGMA database_list").fetchone()[2])
+        finally:
+            raw.close()
 
     def _connect_arguments(self) -> tuple[Any, dict[str, Any]]:
         args, options = driver_dialect(self.url.drivername).create_connect_args(self.url)
@@ -134,6 +151,22 @@ class Database:
         prepare(raw, synchronous=self.synchronous)
         return raw  # type: ignore[no-any-return]
 
+    def _connect_mariadb(self) -> Any:
+        import pymysql
+
+        from rowqueue.store.drivers.pymysql import prepare, translate
+
+        try:
+            if self.engine is not None:
+                raw = self._detached()
+            else:
+                args, options = self._connect_arguments()
+                raw = pymysql.connect(*args, **options)
+            prepare(raw)
+        except pymysql.err.MySQLError as error:
+            raise translate(error) from None
+        return raw
+
     def _check(self) -> None:
         if self.name == "sqlite" and self.url.database in {None, "", ":memory:"}:
             raise ConfigurationError(
@@ -142,8 +175,9 @@ class Database:
         try:
             driver_dialect(self.url.drivername).import_dbapi()
         except ImportError as error:
+            extra = _EXTRAS.get(self.name, self.name)
             raise ConfigurationError(
-                f"the driver for {self.name} is not installed ({error.name}): pip install 'rowqueue[postgres]'"
+                f"the driver for {self.name} is not installed ({error.name}): pip install 'rowqueue[{extra}]'"
             ) from None
 
 
@@ -167,7 +201,7 @@ def _url(source: Any) -> URL:
     if backend not in _DRIVERS:
         raise ConfigurationError(f"rowqueue does not know {backend!r} databases: use {_EXAMPLES}")
     if isinstance(source, Engine):
-        if url.get_driver_name() not in {"psycopg", "pysqlite"}:
+        if url.get_driver_name() not in {"psycopg", "pysqlite", "pymysql"}:
             raise ConfigurationError(
                 f"an Engine on {url.get_driver_name()} cannot be used: create it with {_DRIVERS[backend]}://, or pass the URL"
             )
@@ -179,7 +213,7 @@ def _is_async(source: Any) -> TypeGuard[AsyncEngine]:
     return isinstance(getattr(source, "sync_engine", None), Engine)
 
 
-_EXAMPLES = "sqlite:///jobs.db or postgresql://user@host/database"
+_EXAMPLES = "sqlite:///jobs.db, postgresql://user@host/database or mariadb://user@host/database"
 
 
 def _parse(source: str | URL) -> URL:

@@ -53,7 +53,8 @@ class Pool:
         self._database = database
         self._statements = statements
         self._table = statements.layout.base.fullname
-        self._whole = whole
+        # Without RETURNING a write takes several statements.
+        self._whole = whole or not statements.dialect.has_returning
         self._single = database.name == "sqlite"
         self._size = size
         self._reset()
@@ -257,6 +258,10 @@ def _wrap(database: Database, statements: Statements, raw: Any) -> OwnConnection
         from rowqueue.store.drivers.sqlite import SQLiteConnection
 
         return SQLiteConnection(raw, statements)
+    if database.name == "mariadb":
+        from rowqueue.store.drivers.pymysql import PyMySQLConnection
+
+        return PyMySQLConnection(raw, statements)
     from rowqueue.store.drivers.psycopg import PsycopgConnection
 
     return PsycopgConnection(raw, statements)

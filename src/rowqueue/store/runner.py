@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, TypeVar
 
 from rowqueue.core.errors import StoreError
-from rowqueue.operations.base import Operation
+from rowqueue.operations.base import Operation, begin
 from rowqueue.sql.compiled import Call, Rows
 from rowqueue.sql.statements.catalog import Statements
 
@@ -40,7 +40,7 @@ def run(operation: Operation[T], connection: Connection, after: list[Call] | Non
         connection: where.
         after: gets the calls that are for after the commit; None runs them with the others.
     """
-    steps = operation.steps(connection.statements)
+    steps = begin(operation, connection.statements)
     try:
         call = next(steps)
         while True:
@@ -62,7 +62,7 @@ async def run_async(
     operation: Operation[T], connection: AsyncConnection, after: list[Call] | None = None
 ) -> T:
     """``run``, awaited."""
-    steps = operation.steps(connection.statements)
+    steps = begin(operation, connection.statements)
     try:
         call = next(steps)
         while True:

@@ -6,11 +6,12 @@ not emulated silently: ``capabilities`` say which shape an operation must take t
 
 from __future__ import annotations
 
+from rowqueue.sql.dialects.mariadb import MariaDB
 from rowqueue.sql.dialects.postgres import Postgres
 from rowqueue.sql.dialects.protocol import Dialect
 from rowqueue.sql.dialects.sqlite import SQLite
 
-__all__ = ["Dialect", "Postgres", "SQLite", "dialect_of"]
+__all__ = ["Dialect", "MariaDB", "Postgres", "SQLite", "dialect_of"]
 
 
 def dialect_of(name: str) -> Dialect:
@@ -19,5 +20,10 @@ def dialect_of(name: str) -> Dialect:
     Raises:
         KeyError: a database that rowqueue does not know.
     """
-    known: dict[str, Dialect] = {"postgresql": Postgres(), "sqlite": SQLite()}
+    known: dict[str, Dialect] = {
+        "postgresql": Postgres(),
+        "sqlite": SQLite(),
+        "mariadb": MariaDB(),
+        "mysql": MariaDB(),
+    }
     return known[name]

@@ -11,18 +11,20 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.elements import ColumnElement
 
-from rowqueue.sql.dialects.on_conflict import OnConflict
+from rowqueue.sql.dialects.returning import Returning
 from rowqueue.sql.terms import Codec, Columns, const, param
 from rowqueue.sql.types import Instant, JsonText
 
 
-class Postgres(OnConflict):
+class Postgres(Returning):
     """PostgreSQL, 15 or newer."""
 
     name = "postgresql"
     has_lateral = True
     notifies = True
-    insert = staticmethod(postgresql.insert)
+
+    def insert(self, table: sa.Table) -> Any:
+        return postgresql.insert(table)
 
     def now(self) -> ColumnElement[datetime]:
         # statement_timestamp(), not now(): inside a long transaction of the caller's, now() is its start.

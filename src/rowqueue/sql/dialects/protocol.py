@@ -18,6 +18,10 @@ class Dialect(Protocol):
     name: str
     has_lateral: bool
     """True where one statement claims from several queues, each with its own limit."""
+    has_returning: bool
+    """True where UPDATE and DELETE answer with the rows that they changed; else they are sent in three steps."""
+    json_depth: int | None
+    """How deep JSON may be nested that the database checks; None is as deep as one likes."""
     notifies: bool
     """True where a statement can wake whoever listens, once its transaction commits."""
 
@@ -77,6 +81,20 @@ class Dialect(Protocol):
         """The parameter for ``among``."""
         ...
 
+    def among_keys(
+        self, key: Sequence[ColumnElement[Any]], name: str, columns: Columns
+    ) -> ColumnElement[bool]:
+        """The key of several columns is one of a list, packed by ``pack_keys``."""
+        ...
+
+    def pack_keys(self, name: str, columns: Columns, keys: Sequence[Any]) -> dict[str, Any]:
+        """The parameters for ``among_keys``."""
+        ...
+
+    def as_key(self, text: ColumnElement[Any], type_: Any) -> ColumnElement[Any]:
+        """A key that is given as text, in its own type, so that an index on it is used."""
+        ...
+
     def insert_new(self, table: sa.Table) -> Any:
         """An INSERT that leaves out the rows that a unique index refuses."""
         ...
@@ -105,6 +123,10 @@ class Dialect(Protocol):
         """Lock the rows that a SELECT finds, passing over those that somebody else has locked."""
         ...
 
+    def limit(self, count: sa.BindParameter[Any]) -> Any:
+        """A LIMIT of so many rows, with which the planner walks an index in order and sorts nothing."""
+        ...
+
     def has_member(self, column: ColumnElement[Any], member: ColumnElement[Any]) -> ColumnElement[bool]:
         """A JSON list of text in a column holds the text."""
         ...
@@ -127,4 +149,8 @@ class Dialect(Protocol):
 
     def changes(self) -> ColumnElement[Any]:
         """A number that is another one after a commit by another connection; NULL where there is none."""
+        ...
+
+    def unlock(self, purpose: str, name: str) -> Any | None:
+        """A statement that gives back the lock that was taken to ``refresh`` or ``migrate``, if it must be."""
         ...

@@ -11,18 +11,20 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
-from rowqueue.sql.dialects.on_conflict import OnConflict
+from rowqueue.sql.dialects.returning import Returning
 from rowqueue.sql.terms import Codec, Columns, const, param
 from rowqueue.sql.types import Instant, microseconds
 
 
-class SQLite(OnConflict):
+class SQLite(Returning):
     """SQLite, 3.38 or newer: one writer at a time, so there are no row locks to pass over."""
 
     name = "sqlite"
     has_lateral = False
     notifies = False
-    insert = staticmethod(sqlite.insert)
+
+    def insert(self, table: sa.Table) -> Any:
+        return sqlite.insert(table)
 
     def now(self) -> ColumnElement[datetime]:
         # Whole milliseconds: that is how finely SQLite reads the clock.

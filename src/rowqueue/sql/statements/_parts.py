@@ -13,9 +13,10 @@ from rowqueue.core.states import FINAL, State
 from rowqueue.core.values import Job
 from rowqueue.sql.dialects import Dialect
 from rowqueue.sql.layout import Cols, Layout
-from rowqueue.sql.tables import Tables
+from rowqueue.sql.locked import Chosen, hinted
+from rowqueue.sql.tables import Tables, occupies
 from rowqueue.sql.terms import Columns, const, param
-from rowqueue.sql.types import JsonText
+from rowqueue.sql.types import Instant, JsonText
 
 HISTORY_LIMIT = 256 * 1024
 """Characters of a job's errors; past that the list starts afresh, so that a row stays writable."""
@@ -67,8 +68,7 @@ class Parts:
         if len(cols.key) == 1:
             (type_,) = self.layout.key_columns.values()
             return self.dialect.among(cols.key[0], "keys", type_)
-        keys = self.dialect.rows("keys", self.layout.key_columns)
-        return sa.tuple_(*cols.key).in_(sa.select(*(keys.c[name] for name in self.layout.key_columns)))
+        return self.dialect.among_keys(cols.key, "keys", self.layout.key_columns)
 
     def is_key(self, cols: Cols) -> ColumnElement[bool]:
         """The row's key is the parameters ``id`` (or ``key_0``, ``key_1`` …)."""
@@ -115,10 +115,12 @@ class Parts:
             whole = entry.concat(const("}", sa.Text()))
             return field.codec.append(self.layout.base.c[field.name], whole, fragment)  # type: ignore[no-any-return]
         old = sa.cast(c.errors, sa.Text())
-        fresh = sa.or_(c.errors.is_(None), sa.func.length(old) > const(HISTORY_LIMIT))
+        fresh = sa.or_(c.errors.is_(None), sa.func.char_length(old) > const(HISTORY_LIMIT))
         begun = sa.case(
             (fresh, const("[", sa.Text())),
-            else_=sa.func.substr(old, const(1), sa.func.length(old) - const(1)).concat(const(",", sa.Text())),
+            else_=sa.func.substr(old, const(1), sa.func.char_length(old) - const(1)).concat(
+                const(",", sa.Text())
+            ),
         )
         return sa.cast(begun.concat(entry.concat(const("}]", sa.Text()))), JsonText())
 
@@ -192,10 +194,55 @@ class Parts:
 
     def is_row(self, places: Any) -> ColumnElement[bool]:
         """The row is one of those that a SELECT of places finds."""
+        if not self.dialect.has_returning:
+            return Chosen(places)
         if self.dialect.has_lateral and self.layout.heap:
             return sa.literal_column("ctid") == sa.any_(sa.func.array(places.scalar_subquery()))
         key = self.c.key
         return key[0].in_(places) if len(key) == 1 else sa.tuple_(*key).in_(places)
+
+    def taken(
+        self, alias: Cols, picked: sa.Select[Any], claimable: ColumnElement[bool]
+    ) -> ColumnElement[bool]:
+        """``is_one_of`` for a SELECT of the user's order and view: one that sorts and joins.
+
+        Args:
+            alias: the job table's alias in the SELECT.
+            picked: a SELECT from it.
+            claimable: what makes a row claimable, by the base table alone.
+        """
+        if not self.dialect.has_returning:
+            again = sa.select(*alias.key).where(claimable)
+            return Chosen(picked.with_only_columns(*alias.key, maintain_column_froms=True), again)
+        return self.is_one_of(alias, picked)
+
+    def limit(self) -> Any:
+        """The parameter ``limit``, as a LIMIT with which the planner walks an index in order."""
+        return self.dialect.limit(param("limit", sa.Integer()))
+
+    def by_index(self, select: Any, cols: Cols, name: str) -> Any:
+        """Through an index of the default table's, on a database that would lock the rows of another way, too."""
+        index = f"FORCE INDEX ({self.tables.prefix}job_{name})"
+        return select if self.layout.mapped else hinted(select, cols.table, index)
+
+    def by_key(self, select: Any, cols: Cols) -> Any:
+        """Through the primary key, where that is the key: a small table would be read, and locked, whole."""
+        primary = tuple(column.name for column in self.layout.base.primary_key) == self.layout.key
+        return hinted(select, cols.table, "FORCE INDEX (PRIMARY)") if primary else select
+
+    def waits(self, cols: Cols) -> tuple[ColumnElement[bool], ColumnElement[Any]]:
+        """The row waits for its time; and that time, as the index of waiting rows has it."""
+        if self.dialect.has_returning or self.layout.mapped:
+            return cols.is_in(State.SCHEDULED, State.RETRYABLE), cols.scheduled_at
+        due: ColumnElement[Any] = generated(cols.table, "due_at", Instant())
+        return due.is_not(None), due
+
+    def unique_key(self, table: Any) -> tuple[ColumnElement[Any], ColumnElement[bool]]:
+        """The unique key that a row of the default table holds; and that it does hold it."""
+        if self.dialect.has_returning:
+            return table.c.unique_key, occupies(table)
+        held: ColumnElement[Any] = generated(table, "held_key", sa.Text())
+        return held, held.is_not(None)
 
     def update(self, values: Mapping[str, Any]) -> Any:
         """An UPDATE of the job table by our names; columns that it lacks are left out."""
@@ -218,3 +265,8 @@ def _equal(column: ColumnElement[Any], value: ColumnElement[Any]) -> ColumnEleme
     """A column of the fence is as the claim left it; one that may be NULL equals NULL."""
     nullable = getattr(column, "nullable", True)
     return column.is_not_distinct_from(value) if nullable else column == value
+
+
+def generated(table: Any, name: str, type_: Any) -> ColumnElement[Any]:
+    """A generated column, which a table has where there are no partial indexes."""
+    return sa.column(name, type_, _selectable=table)

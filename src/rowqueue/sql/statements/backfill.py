@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
 from rowqueue.core.errors import ConfigurationError
+from rowqueue.sql.dialects import Dialect
+from rowqueue.sql.locked import Chosen
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.terms import Columns, const, param
 from rowqueue.sql.types import Instant
@@ -33,9 +35,9 @@ class Source:
         """The key as the ledger holds it."""
         return sa.cast(self.key, sa.Text())
 
-    def as_key(self, name: str) -> ColumnElement[Any]:
+    def as_key(self, name: str, dialect: Dialect) -> ColumnElement[Any]:
         """A parameter with a key as text, in the key's own type, so that an index on it is used."""
-        return sa.cast(param(name, sa.Text()), self.key.type)
+        return dialect.as_key(param(name, sa.Text()), self.key.type)
 
 
 def source_of(select: Any, key: str | None) -> Source:
@@ -93,7 +95,7 @@ def boundary(parts: Parts, source: Source, *, beyond: bool) -> Any:
         source: where from.
         beyond: only keys beyond the parameter ``after``; False looks from the start.
     """
-    where = source.key > source.as_key("after") if beyond else source.key.is_not(None)
+    where = source.key > source.as_key("after", parts.dialect) if beyond else source.key.is_not(None)
     found = (
         sa.select(source.key.label("key"))
         .where(where, _unqueued(parts, source))
@@ -108,7 +110,10 @@ def boundary(parts: Parts, source: Source, *, beyond: bool) -> Any:
 
 def chunk(parts: Parts, source: Source) -> Any:
     """Rows of a range without a job, each after its key as text."""
-    inside = (source.key >= source.as_key("first"), source.key <= source.as_key("last"))
+    inside = (
+        source.key >= source.as_key("first", parts.dialect),
+        source.key <= source.as_key("last", parts.dialect),
+    )
     return (
         sa.select(source.key_text.label("backfill_key"), *source.rows.c)
         .where(*inside, _unqueued(parts, source))
@@ -176,12 +181,15 @@ def take(parts: Parts) -> Any:
         .order_by(left.c.id)
         .limit(const(1))
     )
-    one = parts.dialect.skip_locked(picked, left).scalar_subquery()
+    locked = parts.dialect.skip_locked(picked, left)
+    one: Any = Chosen(locked)
+    if parts.dialect.has_returning:
+        one = ranges.c.id == locked.scalar_subquery()
     values = {
         "lease": ranges.c.lease + const(1),
         "leased_until": parts.dialect.later(param("duration", sa.Double())),
     }
-    return sa.update(ranges).values(values).where(ranges.c.id == one).returning(*_range(ranges))
+    return sa.update(ranges).values(values).where(one).returning(*_range(ranges))
 
 
 def give_back(parts: Parts) -> Any:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from rowqueue.sql.compiled import Call, Statement
 from rowqueue.sql.dialects import Dialect
 from rowqueue.sql.layout import Layout, default_layout
+from rowqueue.sql.locked import Locked
 from rowqueue.sql.migrations import create, ddl
 from rowqueue.sql.statements import (
     backfill,
@@ -159,15 +160,20 @@ class Statements:
 
     def compile(self, name: str, clause: Any) -> Statement:
         """Compile a statement of the caller's own, which is not kept."""
-        return Statement(name, clause, self.driver)
+        answers = isinstance(clause, sa.Update | sa.Delete) and bool(clause.exported_columns)
+        if not answers or self.dialect.has_returning:
+            return Statement(name, clause, self.driver)
+        table: Any = clause.table
+        ours = table is self.layout.base
+        key = [table.c[column] for column in self.layout.key] if ours else list(table.primary_key)
+        return Locked(name, clause, key, self.driver, self.dialect)
 
     def pack_keys(self, keys: Sequence[Any]) -> dict[str, Any]:
         """The parameter ``keys``: a list, or rows where a key has several columns."""
         names = list(self.layout.key_columns)
         if len(names) == 1:
             return {"keys": self.dialect.pack_list(list(keys))}
-        columns = {name: [key[index] for key in keys] for index, name in enumerate(names)}
-        return self.dialect.pack_rows("keys", columns)
+        return self.dialect.pack_keys("keys", self.layout.key_columns, keys)
 
     def key_values(self, key: Any) -> dict[str, Any]:
         """The parameters of one key."""
@@ -212,6 +218,12 @@ class Statements:
         """What lets one process at a time refresh, answering whether it is this one; None: it always is."""
         sql = self.dialect.try_lock(self.layout.base.fullname)
         return None if sql is None else Call(self.compile("refresh_lock", sql), {})
+
+    def unlock(self, purpose: str) -> Call | None:
+        """What gives back the lock that was taken to ``refresh`` or to ``migrate``, where the transaction does not."""
+        table = self.layout.base if purpose == "refresh" else self.parts.tables.job
+        sql = self.dialect.unlock(purpose, table.fullname)
+        return None if sql is None else Call(self.compile("unlock", sql), {})
 
     def migration_lock(self) -> Call | None:
         """What keeps two processes from migrating at once, where the transaction alone does not."""

@@ -101,7 +101,7 @@ def _choose_lateral(parts: Parts, ready: Cols, conditions: list[Any]) -> ColumnE
 
 
 def _choose_one_queue(parts: Parts, ready: Cols, conditions: list[Any]) -> ColumnElement[bool]:
-    """SQLite: one queue a statement, inside the one write transaction."""
+    """SQLite and MariaDB: one queue a statement, inside one transaction."""
     queue = param("queue", sa.Text())
     picked = (
         sa.select(*ready.key)
@@ -109,7 +109,7 @@ def _choose_one_queue(parts: Parts, ready: Cols, conditions: list[Any]) -> Colum
         .order_by(ready.priority, ready.scheduled_at, *ready.key)
         .limit(param("limit", sa.Integer()))
     )
-    return parts.is_row(picked)
+    return parts.is_row(parts.dialect.skip_locked(parts.by_index(picked, ready, "claim"), ready.table))
 
 
 def _choose(parts: Parts, ready: Cols, kinds: bool, queue: bool, where: Where | None) -> ColumnElement[bool]:
@@ -128,14 +128,15 @@ def _choose(parts: Parts, ready: Cols, kinds: bool, queue: bool, where: Where | 
     conditions = _conditions(parts, ready, source, kinds, where)
     if queue:
         conditions.append(ready.queue == param("queue", sa.Text()))
+    claimable = _claimable(parts, ready)
     picked = (
-        sa.select(*parts.place(ready))
+        sa.select(*ready.key)
         .select_from(joined)
-        .where(_claimable(parts, ready), *conditions)
+        .where(claimable, *conditions)
         .order_by(*(order if isinstance(order, tuple | list) else (order,)), *ready.key)
         .limit(param("limit", sa.Integer()))
     )
-    return parts.is_row(parts.dialect.skip_locked(picked, ready.table))
+    return parts.taken(ready, picked, claimable)
 
 
 def _usual_order(ready: Cols) -> tuple[Any, ...]:

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from rowqueue.core.states import State
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.statements.wake import told
-from rowqueue.sql.tables import occupies
 from rowqueue.sql.terms import Columns, param
 from rowqueue.sql.types import Instant, JsonText
 
@@ -80,5 +79,6 @@ def enqueue_many(parts: Parts) -> Any:
 
 def holders(parts: Parts) -> Any:
     """The rows that hold these unique keys."""
-    among = parts.dialect.among(parts.tables.job.c.unique_key, "keys", sa.Text())
-    return sa.select(*parts.columns()).where(among, occupies(parts.tables.job))
+    key, holds = parts.unique_key(parts.tables.job)
+    among = parts.dialect.among(key, "keys", sa.Text())
+    return sa.select(*parts.columns()).where(among, holds)

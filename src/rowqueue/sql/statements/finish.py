@@ -98,7 +98,7 @@ def extend(parts: Parts) -> Any:
         "leased_until": parts.dialect.later(param("duration", sa.Double())),
         "heartbeat_at": parts.now(),
     }
-    update = parts.update(renewed).where(parts.is_one_of(held, mine, weak=True))
+    update = parts.update(renewed).where(parts.is_one_of(held, parts.by_key(mine, held), weak=True))
     # The column itself: SQLite 3.40.1 answers 1 for ``NULL IS NOT NULL`` in this RETURNING.
     return update.returning(*parts.c.key, parts.c.cancel_requested_at)
 

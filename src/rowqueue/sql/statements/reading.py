@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from rowqueue.core.states import State
 from rowqueue.sql.statements._parts import Parts
-from rowqueue.sql.tables import occupies
 from rowqueue.sql.terms import param
 
 
@@ -36,9 +35,10 @@ def rival(parts: Parts) -> Any:
     """The unfinished job that holds the unique key of another."""
     mine, other = parts.tables.job.alias("mine"), parts.tables.job
     wanted = sa.select(mine.c.unique_key).where(mine.c.id == param("id", sa.BigInteger()))
+    key, holds = parts.unique_key(other)
     return sa.select(other.c.id).where(
-        other.c.unique_key == wanted.scalar_subquery(),
-        occupies(other),
+        key == wanted.scalar_subquery(),
+        holds,
         other.c.id != param("id", sa.BigInteger()),
     )
 

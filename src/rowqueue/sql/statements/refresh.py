@@ -92,9 +92,8 @@ def cancel_gone(parts: Parts) -> Any:
     there = [a == source.c[b] for a, b in zip(left.key, layout.key, strict=True)]
     if layout.where is not None:
         there.append(layout.where(source))
-    limit = sa.select(param("limit", sa.Integer())).scalar_subquery()
     gone = ~sa.exists(sa.select(const(1)).select_from(source).where(*there))
-    picked = sa.select(*left.key).where(left.is_in(*WAITING), gone).order_by(*left.key).limit(limit)
+    picked = sa.select(*left.key).where(left.is_in(*WAITING), gone).order_by(*left.key).limit(parts.limit())
     reason = const('"error":"its row is gone at the source, or does not match any more"', sa.Text())
     values = {
         "state": parts.state(State.CANCELLED),

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from rowqueue.sql.locked import Chosen
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.terms import const, param
 from rowqueue.sql.types import Instant
@@ -97,18 +98,19 @@ def expire(parts: Parts) -> Any:
     """Raise the leases that have run out, oldest first; locked ones are alive."""
     table = _sidecar(parts)
     left = table.alias("left_behind")
-    limit = sa.select(param("limit", sa.Integer())).scalar_subquery()
     picked: Any = (
         sa.select(*_keys(parts, left))
         .where(left.c.leased_until < parts.now())
         .order_by(left.c.leased_until)
-        .limit(limit)
+        .limit(parts.limit())
     )
     update = sa.update(table).values(lease=table.c.lease + const(1), leased_until=sa.null())
     return update.where(_one_of(parts, table, left, picked)).returning(*_keys(parts, table))
 
 
 def _one_of(parts: Parts, table: sa.Table, alias: Any, picked: sa.Select[Any], *, weak: bool = False) -> Any:
+    if not parts.dialect.has_returning:
+        return Chosen(parts.dialect.skip_locked(picked, alias, weak=weak))
     if not parts.dialect.has_lateral:
         key = _keys(parts, table)
         return key[0].in_(picked) if len(key) == 1 else sa.tuple_(*key).in_(picked)

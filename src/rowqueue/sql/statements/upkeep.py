@@ -10,20 +10,15 @@ from rowqueue.core.states import State
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.terms import const, param
 
-# A limit that the planner cannot see is taken for a tenth of the rows, so it walks the index in order; one that
-# it sees is weighed against a guess of the rows, and a guess below it (a table that was never analysed) sorts them all.
-_LIMIT = sa.select(param("limit", sa.Integer())).scalar_subquery()
-
 
 def promote_due(parts: Parts) -> Any:
     """scheduled, retryable → available when due; returns the queues."""
     due = parts.alias("due")
+    waits, time = parts.waits(due)
     picked = (
-        sa.select(*due.key)
-        .where(due.is_in(State.SCHEDULED, State.RETRYABLE), due.scheduled_at <= parts.now())
-        .order_by(due.scheduled_at, *due.key)
-        .limit(_LIMIT)
+        sa.select(*due.key).where(waits, time <= parts.now()).order_by(time, *due.key).limit(parts.limit())
     )
+    picked = parts.by_index(picked, due, "due")
     update = parts.update({"state": parts.state(State.AVAILABLE)})
     return update.where(parts.is_one_of(due, picked)).returning(parts.c.queue)
 
@@ -31,10 +26,12 @@ def promote_due(parts: Parts) -> Any:
 def next_due(parts: Parts) -> Any:
     """Seconds until the next scheduled or retryable job is due."""
     c = parts.c
+    waits, time = _not_due(parts)
     first = (
-        sa.select(c.scheduled_at.label("due"))
-        .where(_not_due(parts))
-        .order_by(c.scheduled_at, *c.key)
+        sa.select(time.label("due"))
+        .select_from(c.table)
+        .where(waits)
+        .order_by(time, *c.key)
         .limit(const(1))
         .subquery("first")
     )
@@ -42,12 +39,12 @@ def next_due(parts: Parts) -> Any:
 
 
 def _not_due(parts: Parts) -> Any:
-    """The jobs that wait for their time: where a table has no state for that, available ones do."""
+    """The jobs that wait for their time, and that time: where a table has no state for that, available ones do."""
     c = parts.c
-    waiting = c.is_in(State.SCHEDULED, State.RETRYABLE)
+    waits, time = parts.waits(c)
     if not parts.layout.mapped:
-        return waiting
-    return sa.or_(waiting, sa.and_(c.is_in(State.AVAILABLE), c.scheduled_at > parts.now()))
+        return waits, time
+    return sa.or_(waits, sa.and_(c.is_in(State.AVAILABLE), c.scheduled_at > parts.now())), time
 
 
 def rescue(parts: Parts) -> Any:
@@ -57,9 +54,9 @@ def rescue(parts: Parts) -> Any:
         sa.select(*left.key)
         .where(parts.expired(left), left.is_in(State.RUNNING))
         .order_by(parts.expiry(left))
-        .limit(_LIMIT)
+        .limit(parts.limit())
     )
-    return _rescue(parts, parts.is_one_of(left, picked))
+    return _rescue(parts, parts.is_one_of(left, parts.by_index(picked, left, "lease")))
 
 
 def _rescue(parts: Parts, chosen: Any) -> Any:
@@ -103,7 +100,10 @@ def rescue_foreign(parts: Parts) -> Any:
     ours = sa.exists().where(*same, sidecar.c.leased_until.is_not(None))
     old = left.attempted_at < parts.dialect.later(const(-age, sa.Double()))
     picked = (
-        sa.select(*left.key).where(old, left.is_in(State.RUNNING), ~ours).order_by(*left.key).limit(_LIMIT)
+        sa.select(*left.key)
+        .where(old, left.is_in(State.RUNNING), ~ours)
+        .order_by(*left.key)
+        .limit(parts.limit())
     )
     return _rescue(parts, parts.is_one_of(left, picked))
 
@@ -122,6 +122,7 @@ def prune(parts: Parts) -> Any:
             in_queue,
         )
         .order_by(old.finalized_at)
-        .limit(_LIMIT)
+        .limit(parts.limit())
     )
+    picked = parts.by_index(picked, old, "final")
     return sa.delete(parts.layout.base).where(parts.is_one_of(old, picked)).returning(*parts.c.key)

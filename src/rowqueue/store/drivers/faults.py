@@ -68,3 +68,52 @@ def from_sqlite(code: int | None, said: str) -> errors.StoreError:
             return errors.SchemaTooOld(f"{said}: run 'rowqueue init'")
         case _:
             return errors.StoreError(f"SQLite refused a statement: {said}")
+
+
+_GONE = frozenset(
+    {0, 1040, 1053, 1129, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1927, 4031, 2002, 2003, 2006, 2013, 2055}
+)
+
+
+def from_mysql(code: int, name: str, said: str) -> errors.StoreError:
+    """A MariaDB or MySQL error as one of ours.
+
+    Args:
+        code: the error's number; 0 where the connection was closed already.
+        name: the driver's name for the error.
+        said: the server's message. It may have values of rows in it, so little of it is told.
+    """
+    match code:
+        case 1213 | 1020 | 1180:
+            return errors.TransactionConflict(_REMEDY)
+        case 1205 | 3572 | 1969 | 3024 | 1317:
+            return errors.DatabaseBusy(f"a lock or statement time-out ended the statement ({code})")
+        case 1062 | 1586:
+            key = said.rpartition(" for key ")[2]
+            return errors.UniqueConflict(f"a unique index refused the row: {key}")
+        case 1021 | 1114 | 3 | 28:
+            return errors.StoreFull(
+                "the disk of the MariaDB server is full: free space, nothing acknowledged is lost"
+            )
+        case 1030 if "28" in said:
+            return errors.StoreFull(
+                "the disk of the MariaDB server is full: free space, nothing acknowledged is lost"
+            )
+        case 1146:
+            return errors.SchemaMissing(f"{said}: run 'rowqueue init'")
+        case 1054:
+            return errors.SchemaTooOld(f"{said}: run 'rowqueue init'")
+        case 1290 | 1792 | 1836:
+            return errors.DatabaseUnavailable(
+                f"the MariaDB server only reads now ({code}): it may be a replica"
+            )
+        case 1044 | 1045 | 1049 | 1698:
+            return errors.DatabaseUnavailable(f"MariaDB let nobody in: {said} ({code})")
+        case 1142 | 1143 | 1227:
+            return errors.StoreError(f"MariaDB refused a statement: {said} ({code} {name})")
+        case _ if code in _GONE:
+            return errors.DatabaseUnavailable(
+                f"the connection to MariaDB was lost or refused ({code} {name})"
+            )
+        case _:
+            return errors.StoreError(f"MariaDB refused a statement (error {code}, {name})")

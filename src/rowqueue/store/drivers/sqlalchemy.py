@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, CursorResult
 from rowqueue.core.errors import StoreError
 from rowqueue.sql.compiled import Call, Rows
 from rowqueue.sql.statements.catalog import Statements
-from rowqueue.store.drivers.faults import from_sqlite, from_sqlstate
+from rowqueue.store.drivers.faults import from_mysql, from_sqlite, from_sqlstate
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,6 +21,9 @@ def translate(error: exc.DBAPIError) -> StoreError:
     cause: Any = error.orig
     if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
         return from_sqlite(code, str(cause))
+    if type(cause).__module__.partition(".")[0] in {"pymysql", "aiomysql", "asyncmy", "MySQLdb"}:
+        number = cause.args[0] if cause.args and isinstance(cause.args[0], int) else 0
+        return from_mysql(number, type(cause).__name__, str(cause.args[1]) if len(cause.args) > 1 else "")
     if error.connection_invalidated:
         return from_sqlstate(None, type(cause).__name__, "")
     state = getattr(cause, "sqlstate", None) or getattr(getattr(cause, "__cause__", None), "sqlstate", None)
