@@ -5,6 +5,7 @@ import asyncio
 import doctest
 import inspect
 import io
+import logging
 import os
 import shlex
 import sqlite3
@@ -151,8 +152,8 @@ class _Page:
         if arguments[:2] == ["rowqueue", "work"] and "--drain" not in arguments:
             arguments = [*arguments, "--drain"]  # so that it ends
         printed = io.StringIO()
-        if arguments[0] == "rowqueue" and arguments[1] != "work":
-            with redirect_stdout(printed), redirect_stderr(printed):
+        if arguments[0] == "rowqueue" and "--processes" not in arguments:
+            with redirect_stdout(printed), redirect_stderr(printed), unlogged():
                 return main(arguments[1:]), printed.getvalue()
         done = subprocess.run(
             [sys.executable, *_PROGRAMS[arguments[0]], *arguments[1:]],
@@ -199,9 +200,22 @@ class _Page:
 
 
 @contextmanager
+def unlogged() -> Iterator[None]:
+    """Let a command set up logging as in a process of its own."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@contextmanager
 def inside(folder: Path) -> Iterator[None]:
-    """Work in a folder from which modules can be imported, as a user's shell does."""
-    before, path = Path.cwd(), list(sys.path)
+    """Work in a folder from which modules can be imported, as a user's shell does, and change nothing outside."""
+    before, path, environment = Path.cwd(), list(sys.path), dict(os.environ)
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     try:
@@ -209,3 +223,5 @@ def inside(folder: Path) -> Iterator[None]:
     finally:
         os.chdir(before)
         sys.path[:] = path
+        os.environ.clear()
+        os.environ.update(environment)
