@@ -1,5 +1,6 @@
 """Every page's code runs, in order, and prints what the page says."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,14 @@ def test_every_page_is_in_the_navigation():
     named = (ROOT / "mkdocs.yml").read_text()
     pages = [str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")]
     assert [page for page in pages if f" {page}\n" not in named] == []
+
+
+def test_files_that_pages_name_are_there():
+    named = re.compile(r"`((?:tests|examples|scripts|src|docs)/[\w./-]*\w)`")
+    missing = {
+        (page.name, path)
+        for page in PAGES
+        for path in named.findall(page.read_text())
+        if not (ROOT / path).exists()
+    }
+    assert missing == set()
