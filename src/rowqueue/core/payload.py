@@ -12,6 +12,7 @@ PAYLOAD_LIMIT = 1024 * 1024
 DEPTH_LIMIT = 64
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
+_decoder = json.JSONDecoder()
 
 
 def encode(value: Any, what: str, *, limit: int = PAYLOAD_LIMIT) -> str:
@@ -48,7 +49,9 @@ def encode(value: Any, what: str, *, limit: int = PAYLOAD_LIMIT) -> str:
 
 
 def decode(text: str) -> Any:
-    """Decode what ``encode`` wrote."""
+    """Decode what ``encode`` wrote, or what another program did."""
+    if text.startswith(("{", "[")):  # raw_decode takes a quarter of the time, but no space before the value
+        return _decoder.raw_decode(text)[0]
     return json.loads(text)
 
 

@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from rowqueue.core import payload
+from rowqueue.core.quick import maker
 from rowqueue.core.states import states_of
 from rowqueue.core.values import AttemptError, Job, Key, Progress
 from rowqueue.sql.compiled import Row
 from rowqueue.sql.layout import Layout
 
 _REST = len(fields(Job)) - 1
+_make_job = maker(Job)
 
 
 def job_of(row: Row, layout: Layout) -> Job:
@@ -26,7 +28,7 @@ def job_of(row: Row, layout: Layout) -> Job:
     ) = row[width : width + _REST]  # fmt: skip
     if not layout.has("attempt"):
         attempt = failures + 1
-    return Job(
+    return _make_job(
         key_of(row, layout),
         kind,
         queue,

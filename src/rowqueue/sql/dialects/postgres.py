@@ -67,7 +67,9 @@ class Postgres(Returning):
         return sa.cast(sa.func.to_json(sa.cast(text, sa.Text())), sa.Text())
 
     def rows(self, name: str, columns: Columns) -> sa.FromClause:
-        arrays = [param(f"{name}_{column}", postgresql.ARRAY(type_)) for column, type_ in columns.items()]
+        arrays = [
+            _unsized(param(f"{name}_{column}", postgresql.ARRAY(type_))) for column, type_ in columns.items()
+        ]
         shape = [sa.column(column, type_) for column, type_ in columns.items()]
         return (
             sa.func.unnest(*arrays).table_valued(*shape, with_ordinality="ordinal").render_derived(name=name)
@@ -109,6 +111,15 @@ class Postgres(Returning):
 
     def changes(self) -> ColumnElement[Any]:
         return sa.null()
+
+
+def _unsized(array: Any) -> Any:
+    """An array whose length the planner does not look at, so that it expects ten rows and goes by the primary key.
+
+    Told of 500, and with statistics from when no row was running, it joined them to a scan of the whole
+    table by a nested loop: 430 ms for a batch of 500 on 20,000 rows, against 3 ms.
+    """
+    return sa.select(array).scalar_subquery()
 
 
 def _interval(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
