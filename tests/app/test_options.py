@@ -53,6 +53,15 @@ def test_options_reach_the_row_and_arguments_of_the_same_name_stay_arguments():
     assert send.new_job(send.args(7)).queue == "mail"  # the job itself is as it was
 
 
+def test_final_unique_states_widen_the_unfinished_ones():
+    for states in ([State.COMPLETED], UNFINISHED | {State.COMPLETED}):
+        chosen = send.options(unique_key="k", unique_states=states)
+        assert chosen.new_job(chosen.args(7)).unique_states == UNFINISHED | {State.COMPLETED}
+    narrow = send.options(unique_key="k", unique_states={State.AVAILABLE, State.COMPLETED})
+    with pytest.raises(ConfigurationError, match="lacks pending, retryable, running, scheduled"):
+        app.store.enqueue(narrow.new_job(narrow.args(7)))
+
+
 def test_later_options_win_and_keep_the_others():
     chained = send.options(priority=1, delay=5).options(priority=4, correlation_id="x")
     job = chained.new_job(chained.args(7))

@@ -276,7 +276,7 @@ class JobFunction(Generic[P, R_co]):
             priority: 1 (first) to 4 (last).
             queue: which workers run it.
             unique_key: at most one unfinished job may have this key.
-            unique_states: a wider set of states in which the key is taken.
+            unique_states: final states in which the key stays taken, too, such as ``{State.COMPLETED}``.
             max_attempts: starts before a failure is final.
             timeout: how long one attempt may run (seconds or timedelta).
             tags: words to find it by.

@@ -9,7 +9,7 @@ from typing import Any
 
 from rowqueue.core import names
 from rowqueue.core.errors import ConfigurationError
-from rowqueue.core.states import State
+from rowqueue.core.states import UNFINISHED, State
 from rowqueue.core.values import Json, Seconds, seconds_of
 
 
@@ -86,13 +86,13 @@ def refuse_unknown(unknown: Mapping[str, object]) -> None:
 
 def _states(states: Collection[State]) -> frozenset[State]:
     if isinstance(states, str):
-        raise ConfigurationError(
-            "unique_states must be a set of states, such as UNFINISHED | {State.COMPLETED}"
-        )
+        raise ConfigurationError("unique_states must be a set of states, such as {State.COMPLETED}")
     try:
-        return frozenset(map(State, states))
+        chosen = frozenset(map(State, states))
     except ValueError:
         raise ConfigurationError(f"unique_states must be of {', '.join(State)}") from None
+    # Final states alone mean: these, too. What leaves out some of the others is refused at the enqueue.
+    return chosen if chosen & UNFINISHED else chosen | UNFINISHED
 
 
 def _tags(tags: Sequence[str]) -> tuple[str, ...]:

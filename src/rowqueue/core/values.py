@@ -121,8 +121,8 @@ class NewJob:
         max_attempts: starts before a failure is final; None takes the store's.
         timeout: how long one attempt may run (seconds or timedelta).
         unique_key: at most one unfinished job may have this key.
-        unique_states: a wider set of states in which the key is taken (it always holds every
-            state that is not final).
+        unique_states: a wider set of states in which the key is taken (it must hold every state
+            that is not final).
         tags: words to find it by.
         correlation_id: an id that it shares with what caused it.
         correlation_group: a wider group, for listing.
