@@ -1,10 +1,13 @@
 """Every page's code runs, in order, and prints what the page says."""
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from rowqueue.cli.group import cli
 from tests.docs.blocks import blocks
 from tests.docs.running import run_page
 
@@ -46,3 +49,20 @@ def test_files_that_pages_name_are_there():
         if not (ROOT / path).exists()
     }
     assert missing == set()
+
+
+def test_commands_in_files_that_are_only_shown_are_ones_that_there_are():
+    """Unit files, compose files and manifests: every option in them exists, with such a value."""
+    found = 0
+    for block in (block for page in PAGES for block in blocks(page) if not block.runs):
+        lists = [json.loads(text) for text in re.findall(r'\["rowqueue", .*\]', block.code)]
+        lines = [
+            shlex.split(text)
+            for text in re.findall(r"^ExecStart=\S*(rowqueue .*)$", block.code, re.MULTILINE)
+        ]
+        for _, name, *arguments in lists + lines:
+            command = cli.get_command(cli.make_context("rowqueue", [name]), name)
+            assert command is not None, block.place()
+            command.make_context(name, arguments)
+            found += 1
+    assert found == 4
