@@ -76,5 +76,5 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
 	@echo "installing rowqueue and what builds its documentation into $(VENV)"
-	@$(PIP) -e '.[docs,postgres]'
+	@$(PIP) -e '.[docs]'
 	@touch $@
