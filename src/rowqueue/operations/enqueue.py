@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from rowqueue.core import names, payload
 from rowqueue.core.errors import ConfigurationError, UniqueConflict
+from rowqueue.core.quick import maker
 from rowqueue.core.states import UNFINISHED, State, mask_of
 from rowqueue.core.values import Enqueued, Job, NewJob, seconds_of
 from rowqueue.operations.base import Access, Operation, Steps
 from rowqueue.operations.decode import job_of
 from rowqueue.operations.settings import StoreSettings
 from rowqueue.operations.wake import wake
-from rowqueue.sql.compiled import Row
+from rowqueue.sql.compiled import Call, Row
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.statements.enqueue import GIVEN
 
 _ROUNDS = 20
+_REST = tuple(name for name in GIVEN if name != "args")
+_beside_arguments = attrgetter(*_REST)
+_make_job, _make_enqueued = maker(Job), maker(Enqueued)
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """A job, checked: what is bound for it; ``rest`` is the same object for jobs that differ in their arguments only."""
+
+    job: NewJob
+    args: str
+    rest: dict[str, Any]
+
+    @property
+    def unique_key(self) -> str | None:
+        key: str | None = self.rest["unique_key"]
+        return key
 
 
 def enqueue(
@@ -35,37 +55,31 @@ def enqueue(
         ConfigurationError: an option of a job is wrong; nothing was written.
         InvalidArguments: arguments, tags or meta cannot be stored; nothing was written.
     """
-    prepared = [_prepare(job, settings) for job in jobs]
+    prepared = _prepare(jobs, settings)
     access = Access.WRITE if len(prepared) == 1 else Access.TRANSACTION
-    return Operation(lambda s: _enqueue(s, jobs, prepared, aloud), access)
+    return Operation(lambda s: _enqueue(s, prepared, aloud), access)
 
 
-def _enqueue(
-    s: Statements, jobs: Sequence[NewJob], prepared: list[dict[str, Any]], aloud: bool
-) -> Steps[list[Enqueued]]:
+def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[list[Enqueued]]:
     answers: dict[int, Enqueued] = {}
     told: set[int] = set()
-    left = list(range(len(jobs)))
+    left = list(range(len(prepared)))
     for _ in range(_ROUNDS):
         if not left:
             break
-        if len(left) == 1:
-            rows = yield s.call("enqueue", **prepared[left[0]], aloud=aloud)
-        else:
-            columns = {name: [prepared[index][name] for index in left] for name in GIVEN}
-            rows = yield s.call_rows("enqueue_many", "given", columns, aloud=aloud)
+        rows = yield _insert(s, [prepared[index] for index in left], aloud)
         told.update(row[0] for row in rows if row[-1] and not aloud)
         if len(rows) == len(left):
             rows.sort()  # by id, which the database gave in the order of the rows
             for index, row in zip(left, rows, strict=True):
-                answers[index] = Enqueued(_job(jobs[index], prepared[index], row), inserted=True)
+                answers[index] = _inserted(prepared[index], row)
             break
-        left = _match(left, rows, jobs, prepared, answers)
-        keys = sorted({prepared[index]["unique_key"] for index in left})
+        left = _match(left, rows, prepared, answers)
+        keys: list[Any] = sorted({prepared[index].unique_key for index in left})
         held = yield s.call("enqueue_holders", keys=s.dialect.pack_list(keys))
         holders = {job.unique_key: job for job in (job_of(row, s.layout) for row in held)}
         for index in left:
-            if (holder := holders.get(prepared[index]["unique_key"])) is not None:
+            if (holder := holders.get(prepared[index].unique_key)) is not None:
                 answers[index] = Enqueued(holder, inserted=False)
         left = [index for index in left if index not in answers]  # finished meanwhile: try again
     else:
@@ -73,37 +87,59 @@ def _enqueue(
     if told:
         new = (answer.job for answer in answers.values())
         yield from wake(s, ((job.state.value, job.queue) for job in new if job.id in told))
-    return [answers[index] for index in range(len(jobs))]
+    return [answers[index] for index in range(len(prepared))]
+
+
+def _insert(s: Statements, prepared: list[_Prepared], aloud: bool) -> Call:
+    first = prepared[0]
+    if len(prepared) == 1:
+        return s.call("enqueue", **first.rest, args=first.args, aloud=aloud)
+    arguments = [each.args for each in prepared]
+    if first.unique_key is None and all(each.rest is first.rest for each in prepared):
+        return s.call_rows("enqueue_alike", "given", {"args": arguments}, **first.rest, aloud=aloud)
+    columns = {name: [each.rest[name] for each in prepared] for name in _REST}
+    in_order = {name: arguments if name == "args" else columns[name] for name in GIVEN}
+    return s.call_rows("enqueue_many", "given", in_order, aloud=aloud)
 
 
 def _match(
-    left: list[int],
-    rows: list[Row],
-    jobs: Sequence[NewJob],
-    prepared: list[dict[str, Any]],
-    answers: dict[int, Enqueued],
+    left: list[int], rows: list[Row], prepared: list[_Prepared], answers: dict[int, Enqueued]
 ) -> list[int]:
     """Give each inserted row to its job; what has no row is left, because its unique key was taken."""
     plain = iter(sorted(row for row in rows if row[4] is None))
     keyed = {row[4]: row for row in rows if row[4] is not None}
     missing: list[int] = []
     for index in left:
-        key = prepared[index]["unique_key"]
+        key = prepared[index].unique_key
         row = next(plain) if key is None else keyed.pop(key, None)
         if row is None:
             missing.append(index)
         else:
-            answers[index] = Enqueued(_job(jobs[index], prepared[index], row), inserted=True)
+            answers[index] = _inserted(prepared[index], row)
     return missing
 
 
-def _prepare(job: NewJob, settings: StoreSettings) -> dict[str, Any]:
-    """The parameters of one job, checked; what is refused is refused before anything is written."""
+def _prepare(jobs: Sequence[NewJob], settings: StoreSettings) -> list[_Prepared]:
+    """The parameters of all jobs, checked; what is refused is refused before anything is written."""
+    prepared: list[_Prepared] = []
+    rest: dict[str, Any] = {}
+    last: Any = None
+    what = ""
+    for job in jobs:
+        beside = _beside_arguments(job)
+        if beside != last:
+            rest, last, what = _checked(job, settings), beside, f"the arguments of {job.kind}"
+        if not isinstance(job.args, dict):
+            raise ConfigurationError(
+                f"args of {job.kind} must be a dict by parameter name, not {type(job.args).__name__}"
+            )
+        prepared.append(_Prepared(job, payload.encode(job.args, what, limit=settings.payload_limit), rest))
+    return prepared
+
+
+def _checked(job: NewJob, settings: StoreSettings) -> dict[str, Any]:
+    """What is bound for a job beside its arguments."""
     kind, limit = names.text(job.kind, "kind"), settings.payload_limit
-    if not isinstance(job.args, dict):
-        raise ConfigurationError(
-            f"args of {kind} must be a dict by parameter name, not {type(job.args).__name__}"
-        )
     if job.delay is not None and job.at is not None:
         raise ConfigurationError("give delay or at, not both")
     attempts = settings.max_attempts if job.max_attempts is None else job.max_attempts
@@ -111,7 +147,6 @@ def _prepare(job: NewJob, settings: StoreSettings) -> dict[str, Any]:
         "kind": kind,
         "queue": names.text(job.queue, "queue"),
         "priority": names.whole(job.priority, "priority", 1, 4),
-        "args": payload.encode(job.args, f"the arguments of {kind}", limit=limit),
         "max_attempts": names.whole(attempts, "max_attempts", 1, 1_000_000),
         "timeout": None if job.timeout is None else seconds_of(job.timeout, "timeout", minimum=0.001),
         "unique_key": _optional(job.unique_key, "unique_key"),
@@ -152,37 +187,38 @@ def _mask(job: NewJob) -> int | None:
     return mask_of(frozenset(map(State, job.unique_states)))
 
 
-def _job(job: NewJob, values: dict[str, Any], row: Row) -> Job:
+def _inserted(prepared: _Prepared, row: Row) -> Enqueued:
     """The new row as it stands, made of what was given and what the database decided."""
-    id_, state, scheduled_at, created_at, *_ = row
-    return Job(
-        id=id_,
-        kind=job.kind,
-        queue=job.queue,
-        state=State(state),
-        priority=job.priority,
-        args=job.args,
-        scheduled_at=scheduled_at,
-        attempt=0,
-        max_attempts=values["max_attempts"],
-        failures=0,
-        lease=0,
-        leased_until=None,
-        attempted_at=None,
-        attempted_by=None,
-        created_at=created_at,
-        finalized_at=None,
-        rescues=0,
-        snoozes=0,
-        timeout=values["timeout"],
-        cancel_requested_at=None,
-        unique_key=job.unique_key,
-        unique_states=job.unique_states or frozenset(),
-        tags=tuple(job.tags),
-        correlation_id=job.correlation_id,
-        correlation_group=job.correlation_group,
-        meta=job.meta or {},
-        errors=(),
-        progress=None,
-        result=None,
+    job, rest = prepared.job, prepared.rest
+    made = _make_job(
+        row[0],
+        job.kind,
+        job.queue,
+        State(row[1]),
+        job.priority,
+        job.args,
+        row[2],
+        0,
+        rest["max_attempts"],
+        0,
+        0,
+        None,
+        None,
+        None,
+        row[3],
+        None,
+        0,
+        0,
+        rest["timeout"],
+        None,
+        job.unique_key,
+        job.unique_states or frozenset(),
+        tuple(job.tags),
+        job.correlation_id,
+        job.correlation_group,
+        job.meta or {},
+        (),
+        None,
+        None,
     )
+    return _make_enqueued(made, inserted=True)

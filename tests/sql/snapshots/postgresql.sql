@@ -131,6 +131,12 @@ FROM unnest((SELECT %(given_kind)s::TEXT[] AS anon_2), (SELECT %(given_queue)s::
 FROM rowqueue_idle
 WHERE rowqueue_idle.idle_until > statement_timestamp()))) THEN false WHEN %(aloud)s THEN CAST(pg_notify('rowqueue_wake', rowqueue_job.state || ' ' || rowqueue_job.queue) AS TEXT) IS NOT NULL ELSE true END AS told;
 
+-- enqueue_alike
+INSERT INTO rowqueue_job (kind, queue, priority, args, max_attempts, timeout, unique_key, unique_states, tags, correlation_id, correlation_group, meta, state, scheduled_at, created_at) SELECT %(kind)s::VARCHAR AS anon_1, %(queue)s::VARCHAR AS anon_2, %(priority)s::SMALLINT AS anon_3, CAST(given.args AS JSON) AS args, %(max_attempts)s::INTEGER AS anon_4, %(timeout)s AS anon_5, %(unique_key)s::VARCHAR AS anon_6, %(unique_states)s::SMALLINT AS anon_7, CAST(%(tags)s::VARCHAR AS JSON) AS anon_8, %(correlation_id)s::VARCHAR AS anon_9, %(correlation_group)s::VARCHAR AS anon_10, CAST(%(meta)s::VARCHAR AS JSON) AS anon_11, CASE WHEN %(pending)s THEN 'pending' WHEN (coalesce(%(at)s::TIMESTAMP WITH TIME ZONE, statement_timestamp() + (%(delay)s * interval '1 second'), statement_timestamp()) > statement_timestamp()) THEN 'scheduled' ELSE 'available' END AS anon_12, coalesce(%(at)s::TIMESTAMP WITH TIME ZONE, statement_timestamp() + (%(delay)s * interval '1 second'), statement_timestamp()) AS coalesce_1, statement_timestamp() AS statement_timestamp_1
+FROM unnest((SELECT %(given_args)s::TEXT[] AS anon_13)) WITH ORDINALITY AS given(args, ordinal) ORDER BY given.ordinal ON CONFLICT DO NOTHING RETURNING rowqueue_job.id, rowqueue_job.state, rowqueue_job.scheduled_at, rowqueue_job.created_at, rowqueue_job.unique_key, CASE WHEN (NOT (rowqueue_job.state IN ('available', 'scheduled') AND rowqueue_job.queue IN (SELECT rowqueue_idle.queue
+FROM rowqueue_idle
+WHERE rowqueue_idle.idle_until > statement_timestamp()))) THEN false WHEN %(aloud)s THEN CAST(pg_notify('rowqueue_wake', rowqueue_job.state || ' ' || rowqueue_job.queue) AS TEXT) IS NOT NULL ELSE true END AS told;
+
 -- enqueue_holders
 SELECT rowqueue_job.id, rowqueue_job.kind, rowqueue_job.queue, rowqueue_job.state, rowqueue_job.priority, CAST(rowqueue_job.args AS TEXT) AS args, rowqueue_job.scheduled_at, rowqueue_job.attempt, rowqueue_job.max_attempts, rowqueue_job.failures, rowqueue_job.lease, rowqueue_job.leased_until, rowqueue_job.attempted_at, rowqueue_job.attempted_by, rowqueue_job.created_at, rowqueue_job.finalized_at, rowqueue_job.rescues, rowqueue_job.snoozes, rowqueue_job.timeout, rowqueue_job.cancel_requested_at, rowqueue_job.unique_key, rowqueue_job.unique_states, CAST(rowqueue_job.tags AS TEXT) AS tags, rowqueue_job.correlation_id, rowqueue_job.correlation_group, CAST(rowqueue_job.meta AS TEXT) AS meta, CAST(rowqueue_job.errors AS TEXT) AS errors, CAST(rowqueue_job.progress AS TEXT) AS progress, CAST(rowqueue_job.result AS TEXT) AS result
 FROM rowqueue_job
@@ -162,7 +168,7 @@ WHERE rowqueue_queue.name = given.queue AND rowqueue_queue.paused_at IS NOT NULL
 FROM (SELECT rowqueue_job.scheduled_at AS due
 FROM rowqueue_job
 WHERE rowqueue_job.state IN ('retryable', 'scheduled') ORDER BY rowqueue_job.scheduled_at, rowqueue_job.id
- LIMIT 1) AS first) AS due, NULL AS changes
+ LIMIT 1) AS first) AS due
 FROM unnest((SELECT %(given_queue)s::TEXT[] AS anon_2)) WITH ORDINALITY AS given(queue, ordinal);
 
 -- claim

@@ -125,6 +125,11 @@ INSERT INTO rowqueue_job (kind, queue, priority, args, max_attempts, timeout, un
 FROM (SELECT json_extract(given_each.value, '$[0]') AS kind, json_extract(given_each.value, '$[1]') AS queue, json_extract(given_each.value, '$[2]') AS priority, json_extract(given_each.value, '$[3]') AS args, json_extract(given_each.value, '$[4]') AS max_attempts, json_extract(given_each.value, '$[5]') AS timeout, json_extract(given_each.value, '$[6]') AS unique_key, json_extract(given_each.value, '$[7]') AS unique_states, json_extract(given_each.value, '$[8]') AS tags, json_extract(given_each.value, '$[9]') AS correlation_id, json_extract(given_each.value, '$[10]') AS correlation_group, json_extract(given_each.value, '$[11]') AS meta, json_extract(given_each.value, '$[12]') AS pending, json_extract(given_each.value, '$[13]') AS at, json_extract(given_each.value, '$[14]') AS delay, given_each."key" + 1 AS ordinal
 FROM json_each(?) AS given_each) AS given ORDER BY given.ordinal ON CONFLICT DO NOTHING RETURNING id, state, scheduled_at, created_at, unique_key, 0 AS anon_1;
 
+-- enqueue_alike
+INSERT INTO rowqueue_job (kind, queue, priority, args, max_attempts, timeout, unique_key, unique_states, tags, correlation_id, correlation_group, meta, state, scheduled_at, created_at) SELECT ? AS anon_2, ? AS anon_3, ? AS anon_4, CAST(given.args AS TEXT) AS args, ? AS anon_5, ? AS anon_6, ? AS anon_7, ? AS anon_8, CAST(? AS TEXT) AS anon_9, ? AS anon_10, ? AS anon_11, CAST(? AS TEXT) AS anon_12, CASE WHEN ? THEN 'pending' WHEN (coalesce(?, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(? * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) > (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) THEN 'scheduled' ELSE 'available' END AS anon_13, coalesce(?, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(? * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) AS coalesce_1, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)
+FROM (SELECT json_extract(given_each.value, '$[0]') AS args, given_each."key" + 1 AS ordinal
+FROM json_each(?) AS given_each) AS given ORDER BY given.ordinal ON CONFLICT DO NOTHING RETURNING id, state, scheduled_at, created_at, unique_key, 0 AS anon_1;
+
 -- enqueue_holders
 SELECT rowqueue_job.id, rowqueue_job.kind, rowqueue_job.queue, rowqueue_job.state, rowqueue_job.priority, CAST(rowqueue_job.args AS TEXT) AS args, rowqueue_job.scheduled_at, rowqueue_job.attempt, rowqueue_job.max_attempts, rowqueue_job.failures, rowqueue_job.lease, rowqueue_job.leased_until, rowqueue_job.attempted_at, rowqueue_job.attempted_by, rowqueue_job.created_at, rowqueue_job.finalized_at, rowqueue_job.rescues, rowqueue_job.snoozes, rowqueue_job.timeout, rowqueue_job.cancel_requested_at, rowqueue_job.unique_key, rowqueue_job.unique_states, CAST(rowqueue_job.tags AS TEXT) AS tags, rowqueue_job.correlation_id, rowqueue_job.correlation_group, CAST(rowqueue_job.meta AS TEXT) AS meta, CAST(rowqueue_job.errors AS TEXT) AS errors, CAST(rowqueue_job.progress AS TEXT) AS progress, CAST(rowqueue_job.result AS TEXT) AS result
 FROM rowqueue_job
@@ -158,8 +163,7 @@ WHERE rowqueue_queue.name = given.queue AND rowqueue_queue.paused_at IS NOT NULL
 FROM (SELECT rowqueue_job.scheduled_at AS due
 FROM rowqueue_job
 WHERE rowqueue_job.state IN ('retryable', 'scheduled') ORDER BY rowqueue_job.scheduled_at, rowqueue_job.id
- LIMIT 1 OFFSET ?) AS first) AS due, (SELECT pragma_data_version.data_version
-FROM pragma_data_version) AS changes
+ LIMIT 1 OFFSET ?) AS first) AS due
 FROM (SELECT json_extract(given_each.value, '$[0]') AS queue, given_each."key" + 1 AS ordinal
 FROM json_each(?) AS given_each) AS given;
 

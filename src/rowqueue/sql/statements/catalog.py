@@ -34,6 +34,7 @@ Builder: TypeAlias = Callable[[Parts], Any]
 BUILDERS: Mapping[str, Builder] = {
     "enqueue": enqueue.enqueue,
     "enqueue_many": enqueue.enqueue_many,
+    "enqueue_alike": partial(enqueue.enqueue_many, alike=True),
     "enqueue_holders": enqueue.holders,
     "promote_due": upkeep.promote_due,
     "promote": operate.promote,

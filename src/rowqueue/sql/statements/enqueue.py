@@ -62,14 +62,21 @@ def enqueue(parts: Parts) -> Any:
     )
 
 
-def enqueue_many(parts: Parts) -> Any:
-    """Many jobs in one statement, numbered in the order given."""
-    given = parts.rows(GIVEN)
+def enqueue_many(parts: Parts, *, alike: bool = False) -> Any:
+    """Many jobs in one statement, numbered in the order given.
+
+    Args:
+        parts: tables and dialect.
+        alike: they differ in their arguments only, and the rest is bound once: on PostgreSQL 10,000 rows
+            of 15 columns took as long to pack as to insert.
+    """
+    given = parts.rows({"args": GIVEN["args"]} if alike else GIVEN)
+    bound = {name: given.c[name] if name in given.c else param(name, type_) for name, type_ in GIVEN.items()}
     columns = {
-        name: sa.cast(given.c[name], JsonText()) if isinstance(type_, JsonText) else given.c[name]
+        name: sa.cast(bound[name], JsonText()) if isinstance(type_, JsonText) else bound[name]
         for name, type_ in _STORED.items()
     }
-    columns |= _decided(parts, given.c.pending, given.c.at, given.c.delay)
+    columns |= _decided(parts, bound["pending"], bound["at"], bound["delay"])
     source = sa.select(*columns.values()).order_by(given.c.ordinal)
     insert = parts.dialect.insert_new(parts.tables.job).from_select(
         list(columns), source, include_defaults=False
@@ -81,4 +88,7 @@ def holders(parts: Parts) -> Any:
     """The rows that hold these unique keys."""
     key, holds = parts.unique_key(parts.tables.job)
     among = parts.dialect.among(key, "keys", sa.Text())
-    return sa.select(*parts.columns()).where(among, holds)
+    found = sa.select(*parts.columns()).where(among, holds)
+    # As they are now, not as they were when a transaction of the caller's took its snapshot; the INSERT that
+    # found the key taken has locked them like this already.
+    return found if parts.dialect.has_returning else found.with_for_update(read=True)
