@@ -18,12 +18,14 @@ from rowqueue.app.stores import Stores
 from rowqueue.core.backfill import Backfilled
 from rowqueue.core.errors import InvalidArguments
 from rowqueue.core.policies import RetryPolicy
+from rowqueue.core.quick import maker
 from rowqueue.core.states import State
 from rowqueue.core.values import Enqueued, Job, Json, NewJob, Seconds, seconds_of
 from rowqueue.store.borrowed import AsyncBoundStore
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
+_make_new_job = maker(NewJob)
 
 
 class JobFunction(Generic[P, R_co]):
@@ -317,7 +319,7 @@ class JobFunction(Generic[P, R_co]):
             raise InvalidArguments(
                 f"{self.kind} got arguments of {arguments.kind}: make them with its own args(...)"
             )
-        return NewJob(kind=self.kind, args=arguments.values, **self._fields)
+        return _make_new_job(kind=self.kind, args=arguments.values, **self._fields)
 
     def _new_job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         return NewJob(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
@@ -328,7 +330,7 @@ class JobFunction(Generic[P, R_co]):
             if isinstance(element, Arguments):
                 jobs.append(self.new_job(element))
             elif isinstance(element, tuple):
-                jobs.append(NewJob(kind=self.kind, args=self._encode(element, {}), **self._fields))
+                jobs.append(_make_new_job(kind=self.kind, args=self._encode(element, {}), **self._fields))
             else:
                 raise InvalidArguments(
                     f"element {index} for {self.kind} is a {type(element).__name__}: pass its own args(...) or"
