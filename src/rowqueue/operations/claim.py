@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from rowqueue.core import names
 from rowqueue.core.errors import ConfigurationError
+from rowqueue.core.quick import maker
 from rowqueue.core.states import State
 from rowqueue.core.values import Claim, Job, Outcome, Seconds, seconds_of
 from rowqueue.operations.answers import fence_of, refused, standing
@@ -21,6 +22,7 @@ from rowqueue.sql.statements.catalog import Statements
 
 Queues: TypeAlias = Mapping[str, int] | Sequence[str] | None
 Where: TypeAlias = sql.Where
+_make_claim = maker(Claim)
 
 
 def claim(
@@ -92,7 +94,7 @@ def _claim(
     if by_queue:
         return (yield from _with_records(s, rows, values["duration"]))
     jobs = sorted((job_of(row, s.layout) for row in rows), key=_order)
-    return [Claim(job.id, job.lease, job) for job in jobs]
+    return [_make_claim(job.id, job.lease, job) for job in jobs]
 
 
 def _with_records(s: Statements, rows: Rows, duration: float) -> Steps[list[Claim]]:

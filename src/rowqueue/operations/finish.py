@@ -10,6 +10,7 @@ from typing import Any
 from rowqueue.core import payload
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.finish import ERROR_LIMIT, TRACE_LIMIT, Finish, storable
+from rowqueue.core.quick import maker
 from rowqueue.core.states import State, Verb
 from rowqueue.core.values import Claim, Outcome
 from rowqueue.operations.answers import Standing, fence_of, refused, standing
@@ -17,6 +18,8 @@ from rowqueue.operations.base import Access, Operation, Steps
 from rowqueue.operations.decode import key_of
 from rowqueue.operations.wake import wake_available
 from rowqueue.sql.statements.catalog import Statements
+
+_make_outcome = maker(Outcome)
 
 
 def finish(finishes: Sequence[Finish]) -> Operation[list[Outcome]]:
@@ -56,7 +59,7 @@ def _finish(
         for index, item in zip(ordered, items, strict=True):
             claim = item.claim
             if claim.key in states:
-                answers[index] = Outcome(claim.key, None, states[claim.key], claim.lease)
+                answers[index] = _make_outcome(claim.key, None, states[claim.key], claim.lease)
     missing = [index for index in range(len(finishes)) if index not in answers]
     refusals = yield from refused(s, [finishes[index].claim for index in missing])
     for index in missing:

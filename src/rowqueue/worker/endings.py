@@ -24,9 +24,12 @@ from rowqueue.core.control import Control
 from rowqueue.core.errors import RowqueueError
 from rowqueue.core.finish import Finish, HandlerTimeout, after_error
 from rowqueue.core.policies import RetryPolicy
+from rowqueue.core.quick import maker
 from rowqueue.core.states import Verb
 from rowqueue.worker.attempt import Attempt, Interruption
 from rowqueue.worker.passing import ChildFailed, Encoded, encoded
+
+_make_finish = maker(Finish)
 
 
 class RolledBack(RowqueueError):
@@ -55,7 +58,7 @@ class Endings:
         if attempt.why is Interruption.TIMEOUT:
             return self._failure(attempt, _timeout(attempt), ""), ""
         if result is None:
-            return Finish(attempt.claim, Verb.COMPLETE), ""
+            return _make_finish(attempt.claim, Verb.COMPLETE), ""
         if inspect.iscoroutine(result):
             result.close()
             error = TypeError(
