@@ -1,4 +1,5 @@
-"""The databases that tests ask for by name: `sqlite_url`, `postgres_database`, or `database_url` for each in turn."""
+"""The databases that tests ask for by name: `sqlite_url`, `postgres_database`, `mariadb_database`, or
+`database_url` for each in turn."""
 
 import contextlib
 import shutil
@@ -12,6 +13,13 @@ import pytest
 
 from tests.support.bound_exec import die_with_parent
 from tests.support.databases import empty_database, temporary_database
+from tests.support.mariadb import (
+    MariaServer,
+    empty_maria_database,
+    find_server,
+    known_server,
+    temporary_maria_database,
+)
 from tests.support.postgres import PostgresUnavailable, PrivatePostgres
 from tests.support.session import ENVIRONMENT, Server, Session
 
@@ -51,6 +59,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     else:
         origin = "private server of this run" if server.private else f"the server of {ENVIRONMENT}"
         terminalreporter.line(f"PostgreSQL {server.version} ({origin})")
+    mariadb = known_server(config.stash[_SESSION].directory)
+    if mariadb is None:
+        terminalreporter.line("MariaDB: no test asked for it")
+    elif mariadb.problem:
+        terminalreporter.line(f"MariaDB: NOT RUN: {mariadb.problem}", red=True)
+    else:
+        terminalreporter.line(f"MariaDB {mariadb.version}")
 
 
 @pytest.fixture(scope="session")
@@ -89,17 +104,41 @@ def new_postgres_database(postgres_url: str) -> Iterator[Callable[[], str]]:
         yield lambda: databases.enter_context(temporary_database(postgres_url, "more"))
 
 
+@pytest.fixture(scope="session")
+def mariadb_server(pytestconfig: pytest.Config) -> MariaServer:
+    session = pytestconfig.stash[_SESSION]
+    with session.lock():
+        server = find_server(session.directory)
+    if server.problem and server.asked:
+        pytest.fail(server.problem)  # somebody asked for that very server
+    if server.problem:
+        pytest.skip(f"no MariaDB: {server.problem}")
+    return server
+
+
+@pytest.fixture(scope="session")
+def _mariadb_worker_database(mariadb_server: MariaServer) -> Iterator[str]:
+    with temporary_maria_database(mariadb_server.url, "main") as url:
+        yield url
+
+
+@pytest.fixture
+def mariadb_database(_mariadb_worker_database: str) -> str:
+    """The URL of an empty database that no other test uses at the same time."""
+    empty_maria_database(_mariadb_worker_database)
+    return _mariadb_worker_database
+
+
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'test.db'}"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """The test runs once on each database."""
-    url: str = request.getfixturevalue(
-        {"sqlite": "sqlite_url", "postgres": "postgres_database"}[request.param]
-    )
+    names = {"sqlite": "sqlite_url", "postgres": "postgres_database", "mariadb": "mariadb_database"}
+    url: str = request.getfixturevalue(names[request.param])
     return url
 
 

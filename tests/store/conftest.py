@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from rowqueue.store.store import Store
 from tests.support.databases import temporary_database
+from tests.support.mariadb import MariaServer, temporary_maria_database, truncate_maria
 from tests.support.stores import Raw, fast_directory, open_store, raw, truncate
 
 
@@ -54,7 +55,22 @@ def postgres_tables(_postgres_with_tables: str) -> str:
     return _postgres_with_tables
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(scope="session")
+def _mariadb_with_tables(mariadb_server: MariaServer) -> Iterator[str]:
+    with temporary_maria_database(mariadb_server.url, "store") as url:
+        with contextlib.closing(Store(url)) as store:
+            store.init()
+        yield url
+
+
+@pytest.fixture
+def mariadb_tables(_mariadb_with_tables: str) -> str:
+    """The URL of a MariaDB database with the tables, empty."""
+    truncate_maria(_mariadb_with_tables)
+    return _mariadb_with_tables
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def tables_url(request: pytest.FixtureRequest) -> str:
     """A database with the tables, each in turn."""
     url: str = request.getfixturevalue(f"{request.param}_tables")

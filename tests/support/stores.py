@@ -9,12 +9,28 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from sqlalchemy.engine import make_url
 
 from rowqueue.store.async_store import AsyncStore
 from rowqueue.store.store import Store
+from tests.support.mariadb import MariaRaw
 from tests.support.session import plain_url
 
-_SECOND = {"sqlite": 1_000_000, "postgresql": "interval '1 second'"}
+_SECOND = {"sqlite": "1000000", "postgresql": "interval '1 second'", "mariadb": "INTERVAL 1 SECOND"}
+
+
+_OURS = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'rowqueue_*'",
+    "postgresql": "SELECT tablename AS name FROM pg_tables WHERE tablename ~ '^rowqueue_'",
+    "mariadb": "SELECT table_name AS name FROM information_schema.tables "
+    "WHERE table_schema = DATABASE() AND table_name LIKE 'rowqueue%'",
+}
+
+
+def kind_of(url: str) -> str:
+    """Which database a URL is of, by the name that the store has for it."""
+    backend = make_url(url).get_backend_name()
+    return {"mysql": "mariadb"}.get(backend, backend)
 
 
 class Awaited:
@@ -44,11 +60,14 @@ class Raw:
     """A connection of the test's own, past the store: whole rows, and time that passes at once."""
 
     def __init__(self, url: str, table: str = "rowqueue_job") -> None:
-        self.is_sqlite = url.startswith("sqlite")
+        self.kind = kind_of(url)
+        self.is_sqlite = self.kind == "sqlite"
         self.table = table
-        self.second = _SECOND["sqlite" if self.is_sqlite else "postgresql"]
+        self.second = _SECOND[self.kind]
         self._connection: Any
-        if self.is_sqlite:
+        if self.kind == "mariadb":
+            self._connection = MariaRaw(url)
+        elif self.is_sqlite:
             self._connection = sqlite3.connect(
                 url.removeprefix("sqlite:///"), isolation_level=None, timeout=10
             )
@@ -85,12 +104,7 @@ class Raw:
 
     def drop_all(self) -> None:
         """Drop our tables, whatever they are by now."""
-        query = (
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'rowqueue_*'"
-            if self.is_sqlite
-            else "SELECT tablename AS name FROM pg_tables WHERE tablename ~ '^rowqueue_'"
-        )
-        for row in self.rows(query):
+        for row in self.rows(_OURS[self.kind]):
             self.execute(f"DROP TABLE {row['name']}")
 
     def close(self) -> None:

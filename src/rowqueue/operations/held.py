@@ -28,30 +28,30 @@ def hold(claim: Claim) -> Operation[bool]:
     return Operation(steps, Access.TRANSACTION)
 
 
-def cap(limit: float, version: tuple[int | str, ...]) -> Operation[None]:
-    """PostgreSQL: let the server end this transaction when it is idle, or as a whole open, for too long.
+def cap(limit: float, version: tuple[int | str, ...]) -> Operation[int]:
+    """Let the server end this transaction when it is idle, or as a whole open, for too long (not on SQLite).
 
     Args:
         limit: seconds.
         version: the server's.
-    """
-    names = [
-        "idle_in_transaction_session_timeout",
-        *(["transaction_timeout"] if version[:1] >= (17,) else []),
-    ]
 
-    def steps(s: Statements) -> Steps[None]:
-        for name in names:
-            yield Call(s.plain(f"SET LOCAL {name} = {max(1, round(limit * 1000))}"), {})
+    Returns:
+        The server's number for the connection.
+    """
+
+    def steps(s: Statements) -> Steps[int]:
+        for sql in s.dialect.caps(limit, version):
+            yield Call(s.plain(sql), {})
+        rows = yield Call(s.compile("held_connection", sa.select(s.dialect.connection_id())), {})
+        return int(rows[0][0])
 
     return Operation(steps, Access.TRANSACTION)
 
 
-def terminate(pid: int) -> Operation[None]:
-    """PostgreSQL: end a connection from outside, and its transaction with it."""
+def terminate(connection: int) -> Operation[None]:
+    """End a connection from outside, and its transaction with it (not on SQLite)."""
 
     def steps(s: Statements) -> Steps[None]:
-        ended = sa.select(sa.func.pg_terminate_backend(pid, type_=sa.Boolean()))
-        yield Call(s.compile("held_terminate", ended), {})
+        yield Call(s.plain(s.dialect.terminate(connection)), {})
 
     return Operation(steps, Access.WRITE)

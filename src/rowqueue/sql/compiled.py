@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -28,7 +29,18 @@ class Statement:
     several = False
     """It is sent as several statements: those that ``steps`` yields, inside one transaction."""
 
-    __slots__ = ("_defaults", "_names", "_processors", "_results", "locks", "name", "reads", "returns", "sql")
+    __slots__ = (
+        "_defaults",
+        "_names",
+        "_pieces",
+        "_processors",
+        "_results",
+        "locks",
+        "name",
+        "reads",
+        "returns",
+        "sql",
+    )
 
     def __init__(self, name: str, clause: Any, dialect: sa.Dialect) -> None:
         compiled = clause.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
@@ -42,6 +54,9 @@ class Statement:
         self._names: tuple[str, ...] | None = None
         if compiled.positional:
             self._names = tuple(compiled.positiontup)
+        self._pieces: list[str] = []
+        if any(getattr(bind.type, "is_list", False) for bind in compiled.binds.values()):
+            self._pieces = _pieces(self.sql)
         self._processors = _processors(
             {name: bind.type for name, bind in compiled.binds.items()},
             lambda type_: type_.dialect_impl(dialect).bind_processor(dialect),
@@ -65,6 +80,24 @@ class Statement:
                 merged[name] = process(value)
         return merged if self._names is None else tuple([merged[name] for name in self._names])
 
+    def render(self, values: Mapping[str, Any]) -> tuple[str, Any]:
+        """Text and parameters, with a list written out as so many parameters (positional ones)."""
+        parameters = self.bind(values)
+        if not self._pieces:
+            return self.sql, parameters
+        text, flat = [self._pieces[0]], list[Any]()
+        for value, piece in zip(parameters, self._pieces[1:], strict=True):
+            if isinstance(value, list):
+                width = len(value[0]) if isinstance(value[0], tuple) else 0
+                one = f"({', '.join(['%s'] * width)})" if width else "%s"
+                text.append(f"({', '.join([one] * len(value))})")
+                flat += [part for item in value for part in item] if width else value
+            else:
+                text.append("%s")
+                flat.append(value)
+            text.append(piece)
+        return "".join(text), tuple(flat)
+
     def decode(self, rows: Iterable[Sequence[Any]]) -> Rows:
         """Rows as Python values: aware datetimes, and JSON as its text."""
         results = self._results
@@ -77,6 +110,17 @@ class Statement:
                 values[index] = process(values[index])
             decoded.append(tuple(values))
         return decoded
+
+
+def _pieces(sql: str) -> list[str]:
+    """The text between its positional parameters; a percent sign in it is written twice."""
+    pieces = [""]
+    for part in re.split(r"(%%|%s)", sql):
+        if part == "%s":
+            pieces.append("")
+        else:
+            pieces[-1] += part
+    return pieces
 
 
 def _result_processor(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Processor | None:

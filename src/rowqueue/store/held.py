@@ -182,7 +182,9 @@ class Holder:
 
     def _open(self) -> Any:
         raw = self._store.database.connect()
-        if self._store.database.name != "sqlite":
+        if self._store.database.name == "mariadb":
+            raw.autocommit(False)
+        elif self._store.database.name == "postgresql":
             raw.autocommit = False
         return raw
 

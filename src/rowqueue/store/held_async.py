@@ -21,9 +21,12 @@ from rowqueue.core.values import Claim, Seconds
 from rowqueue.operations import finish
 from rowqueue.store import holding
 from rowqueue.store.database import Database
+from rowqueue.store.drivers.faults import MARIADB_SESSION as SESSION
 from rowqueue.store.drivers.sqlalchemy import translate
 from rowqueue.store.drivers.sqlite import BUSY_TIMEOUT
 from rowqueue.store.held_transaction import TRIES, HeldClaim, HeldTransaction, Request, limit_of
+
+_NEEDED = {"sqlite": ("aiosqlite",), "mariadb": ("aiomysql",)}
 
 if TYPE_CHECKING:
     from rowqueue.store.async_store import AsyncStore
@@ -180,6 +183,8 @@ class AsyncHolder:
         database = self._store.database
         if database.name == "sqlite":
             return _sqlite(database)
+        if database.name == "mariadb":
+            return _mariadb(database, self._keep)
         return create_async_engine(
             f"{database.url.drivername}://",
             async_creator=self._open,
@@ -208,7 +213,7 @@ def check_async(database: Database) -> None:
             "an async held claim needs an async connection, and this store was given a sync Engine: give it the URL "
             "or an AsyncEngine, or hold in a def (a worker runs it in a thread; elsewhere store.synchronous())"
         )
-    needed = ("greenlet", "aiosqlite") if database.name == "sqlite" else ("greenlet",)
+    needed = ["greenlet", *_NEEDED.get(database.name, ())]
     if missing := [name for name in needed if find_spec(name) is None]:
         raise ConfigurationError(
             f"an async held claim needs {' and '.join(missing)}: pip install {' '.join(missing)}, or hold in a def"
@@ -232,5 +237,19 @@ def _sqlite(database: Database) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "connect")
     def synchronous(raw: Any, _record: Any) -> None:
         raw.cursor().execute(f"PRAGMA synchronous = {database.synchronous}")
+
+    return engine
+
+
+def _mariadb(database: Database, keep: int) -> AsyncEngine:
+    url = database.url.set(drivername=f"{database.url.get_backend_name()}+aiomysql")
+    engine = create_async_engine(url, pool_size=keep, max_overflow=-1, pool_pre_ping=True)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(raw: Any, _record: Any) -> None:
+        cursor = raw.cursor()
+        for sql in SESSION:
+            cursor.execute(sql)
+        cursor.close()
 
     return engine

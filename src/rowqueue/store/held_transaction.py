@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from rowqueue.store.drivers.sqlalchemy import translate
 
 C = TypeVar("C")
 
-LIMITS = {"postgresql": 600.0, "sqlite": 5.0}
+LIMITS = {"postgresql": 600.0, "mariadb": 600.0, "sqlite": 5.0}
 """How long a claim may be held (seconds); on SQLite all other writers wait meanwhile."""
 
 TRIES = 10
@@ -140,6 +141,7 @@ class HeldTransaction:
         self._store = store
         self._bound = cast("BoundStore", store.on(connection))
         self._limit = limit
+        self._timer: threading.Timer | None = None
         self._sqlite = store.database.name == "sqlite"
         place = holding.place_of(store.database)
         self.mark = holding.Hold(place, store.jobs.fullname, claim.key, whole=self._sqlite)
@@ -154,7 +156,7 @@ class HeldTransaction:
             StoreError: the database refused, typed.
         """
         raw = self._connection.connection.dbapi_connection
-        if not self._sqlite and getattr(raw, "autocommit", False):  # an engine for single statements
+        if not self._sqlite and _commits_itself(raw):  # an engine for single statements
             self._connection.execution_options(isolation_level="READ COMMITTED")
         if lease is not None:
             self._shorten(lease)
@@ -170,6 +172,7 @@ class HeldTransaction:
             raise translate(error) from None
         finally:
             if self._connection.get_nested_transaction() is None:
+                self._stop_timer()
                 with suppress(exc.SQLAlchemyError):
                     self._root.rollback()
         return False
@@ -188,8 +191,14 @@ class HeldTransaction:
         if self._sqlite:
             self._lock_file()
         else:
-            self._bound.run(held.cap(self._limit, self._connection.dialect.server_version_info or ()))
-            self.pid = self._connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            version = self._connection.dialect.server_version_info or ()
+            self.pid = self._bound.run(held.cap(self._limit, version))
+            if (
+                self._store.database.name == "mariadb"
+            ):  # its server counts idle seconds only, and MySQL's none
+                self._timer = threading.Timer(self._limit, self._expire)
+                self._timer.daemon = True
+                self._timer.start()
 
     def _lock_file(self) -> None:
         raw = self._connection.connection.driver_connection
@@ -197,8 +206,18 @@ class HeldTransaction:
             self._connection.exec_driver_sql("ROLLBACK")
         self._connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    def _expire(self) -> None:
+        with suppress(StoreError):
+            self.abort()
+
+    def _stop_timer(self) -> None:
+        """Once it stands, the connection is either dead or safe to use further."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
+
     def abort(self) -> None:
-        """PostgreSQL: end the transaction from any thread, on a connection of its own.
+        """End the transaction from any thread, on a connection of its own (not on SQLite).
 
         Raises:
             StoreError: the database cannot be asked; then it ends with its connection, or its limit.
@@ -222,6 +241,7 @@ class HeldTransaction:
         Returns:
             The error to raise.
         """
+        self._stop_timer()
         try:
             ending = None
             if error is None and not stopped:
@@ -302,5 +322,12 @@ class HeldTransaction:
     def _lost(self, error: BaseException | None) -> bool:
         """The error says that the connection is gone: a rescue takes the row, as after a crash."""
         ours = isinstance(error, exc.SQLAlchemyError) and self._connection.invalidated
-        gone = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+        gone = isinstance(error, exc.DBAPIError) and (
+            error.connection_invalidated or isinstance(translate(error), DatabaseUnavailable)
+        )
         return ours or gone or isinstance(error, DatabaseUnavailable)
+
+
+def _commits_itself(raw: Any) -> bool:
+    asked = getattr(raw, "get_autocommit", None)  # PyMySQL's autocommit is a method
+    return bool(asked() if callable(asked) else getattr(raw, "autocommit", False))

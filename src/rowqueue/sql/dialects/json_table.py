@@ -1,4 +1,4 @@
-"""MariaDB's way to take rows and lists as parameters: JSON_TABLE, and lists that the driver writes out."""
+"""MariaDB's way to take rows and lists as parameters: JSON_TABLE, and lists that are written out."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class _Rows(types.TypeDecorator[Any]):
 
 
 class Listed(types.TypeDecorator[Any]):
-    """A list of values, or of tuples of them, for the right side of IN; PyMySQL writes it out.
+    """A list of values, or of tuples of them, for the right side of IN; ``Statement.render`` writes it out.
 
     Args:
         of: the type of a value, or of each value of a tuple.
@@ -74,6 +74,7 @@ class Listed(types.TypeDecorator[Any]):
 
     impl = types.NullType
     cache_ok = False
+    is_list = True
 
     def __init__(self, *of: types.TypeEngine[Any]) -> None:
         super().__init__()

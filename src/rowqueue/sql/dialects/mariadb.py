@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -137,8 +138,15 @@ class MariaDB:
     def notify(self, channel: str, payload: ColumnElement[str]) -> ColumnElement[Any]:
         raise NotImplementedError("MariaDB wakes nobody: its workers poll")
 
-    def changes(self) -> ColumnElement[Any]:
-        return sa.null()
+    def caps(self, limit: float, version: tuple[int | str, ...]) -> list[str]:
+        # The server counts whole seconds; MySQL has no such setting, and skips what is in the comment.
+        return [f"SET @rowqueue_held = 1 /*M! , SESSION idle_transaction_timeout = {math.ceil(limit) + 1} */"]
+
+    def connection_id(self) -> ColumnElement[int]:
+        return sa.func.connection_id(type_=sa.Integer())
+
+    def terminate(self, connection: int) -> str:
+        return f"KILL {int(connection)}"
 
     # Locks of the session, and not of the transaction: they are given back by name.
 

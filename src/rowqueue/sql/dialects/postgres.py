@@ -106,11 +106,20 @@ class Postgres(Returning):
         number = zlib.crc32(name.encode())
         return sa.select(sa.cast(sa.func.pg_advisory_xact_lock(const(number, sa.BigInteger())), sa.Text()))
 
+    def caps(self, limit: float, version: tuple[int | str, ...]) -> list[str]:
+        names = ["idle_in_transaction_session_timeout"]
+        if version[:1] >= (17,):
+            names.append("transaction_timeout")
+        return [f"SET LOCAL {name} = {max(1, round(limit * 1000))}" for name in names]
+
+    def connection_id(self) -> ColumnElement[int]:
+        return sa.func.pg_backend_pid(type_=sa.Integer())
+
+    def terminate(self, connection: int) -> str:
+        return f"SELECT pg_terminate_backend({int(connection)})"
+
     def notify(self, channel: str, payload: ColumnElement[str]) -> ColumnElement[Any]:
         return sa.cast(sa.func.pg_notify(const(channel, sa.Text()), payload), sa.Text())
-
-    def changes(self) -> ColumnElement[Any]:
-        return sa.null()
 
 
 def _unsized(array: Any) -> Any:

@@ -147,8 +147,16 @@ class Dialect(Protocol):
         """Tell those who listen to a channel, when the transaction commits (only where ``notifies``)."""
         ...
 
-    def changes(self) -> ColumnElement[Any]:
-        """A number that is another one after a commit by another connection; NULL where there is none."""
+    def caps(self, limit: float, version: tuple[int | str, ...]) -> list[str]:
+        """What makes the server end a transaction that is open for too long (seconds); not on SQLite."""
+        ...
+
+    def connection_id(self) -> ColumnElement[int]:
+        """The server's number for this connection; not on SQLite."""
+        ...
+
+    def terminate(self, connection: int) -> str:
+        """What ends another connection; not on SQLite."""
         ...
 
     def unlock(self, purpose: str, name: str) -> Any | None:

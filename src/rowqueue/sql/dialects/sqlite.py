@@ -118,12 +118,17 @@ class SQLite(Returning):
     def migration_lock(self, name: str) -> Any | None:
         return None  # BEGIN IMMEDIATE is one already
 
+    def caps(self, limit: float, version: tuple[int | str, ...]) -> list[str]:
+        raise NotImplementedError("SQLite has no server")
+
+    def connection_id(self) -> ColumnElement[int]:
+        raise NotImplementedError("SQLite has no server")
+
+    def terminate(self, connection: int) -> str:
+        raise NotImplementedError("SQLite has no server")
+
     def notify(self, channel: str, payload: ColumnElement[str]) -> ColumnElement[Any]:
         raise NotImplementedError("SQLite wakes nobody: its workers watch the file")
-
-    def changes(self) -> ColumnElement[Any]:
-        pragma = sa.table("pragma_data_version", sa.column("data_version", sa.Integer()))
-        return sa.select(pragma.c.data_version).scalar_subquery()
 
 
 def _sqlite_value(value: object) -> Any:

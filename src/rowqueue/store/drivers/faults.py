@@ -70,6 +70,15 @@ def from_sqlite(code: int | None, said: str) -> errors.StoreError:
             return errors.StoreError(f"SQLite refused a statement: {said}")
 
 
+LOCK_WAIT = 10
+"""Seconds that a statement of ours waits for another's row lock on MariaDB before it says busy."""
+
+MARIADB_SESSION = (
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    f"SET time_zone = '+00:00', sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {LOCK_WAIT}",
+)
+"""What a connection of ours begins with: READ COMMITTED, UTC, and errors where data does not fit."""
+
 _GONE = frozenset(
     {0, 1040, 1053, 1129, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1927, 4031, 2002, 2003, 2006, 2013, 2055}
 )

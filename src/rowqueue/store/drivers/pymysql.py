@@ -11,15 +11,7 @@ from pymysql.constants import SERVER_STATUS
 from rowqueue.core.errors import ConfigurationError, StoreError
 from rowqueue.sql.compiled import Call, Rows
 from rowqueue.sql.statements.catalog import Statements
-from rowqueue.store.drivers.faults import from_mysql
-
-LOCK_WAIT = 10
-"""Seconds that a statement of ours waits for another's row lock before it says busy."""
-
-_SESSION = (
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    f"SET time_zone = '+00:00', sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {LOCK_WAIT}",
-)
+from rowqueue.store.drivers.faults import MARIADB_SESSION, from_mysql
 
 
 def translate(error: pymysql.err.MySQLError) -> StoreError:
@@ -46,7 +38,7 @@ class PyMySQLConnection:
             )
         try:
             with pymysql.cursors.Cursor(self.raw) as cursor:
-                cursor.execute(statement.sql, statement.bind(call.values))
+                cursor.execute(*statement.render(call.values))
                 return statement.decode(cursor.fetchall()) if statement.returns else []
         except pymysql.err.MySQLError as error:
             raise translate(error) from None
@@ -91,5 +83,5 @@ def in_transaction(raw: Any) -> bool:
 def prepare(raw: pymysql.Connection[Any]) -> None:
     """Set up a connection of ours: autocommit, READ COMMITTED, UTC, and errors where data does not fit."""
     raw.autocommit(True)
-    for sql in _SESSION:
+    for sql in MARIADB_SESSION:
         raw.query(sql)

@@ -44,7 +44,7 @@ class SQLAlchemyConnection:
         """Run one statement."""
         statement = call.statement
         try:
-            return _rows(call, self.raw.exec_driver_sql(statement.sql, statement.bind(call.values)))
+            return _rows(call, self.raw.exec_driver_sql(*statement.render(call.values)))
         except exc.DBAPIError as error:
             raise translate(error) from None
 
@@ -60,7 +60,7 @@ class AsyncSQLAlchemyConnection:
         """Run one statement."""
         statement = call.statement
         try:
-            return _rows(call, await self.raw.exec_driver_sql(statement.sql, statement.bind(call.values)))
+            return _rows(call, await self.raw.exec_driver_sql(*statement.render(call.values)))
         except exc.DBAPIError as error:
             raise translate(error) from None
 
