@@ -13,7 +13,7 @@ from rowqueue.sql.mapping import JobTable
 from rowqueue.sql.migrations import ddl
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.tables import tables
-from rowqueue.store.borrowed import AsyncBoundStore, BoundStore, adopt
+from rowqueue.store.borrowed import Adopter, AsyncBoundStore, BoundStore, adopt
 from rowqueue.store.database import Database, driver_dialect
 from rowqueue.store.mapped import layout_of
 
@@ -42,6 +42,7 @@ class StoreBase:
         self.table = table
         self.tables = tables(settings.prefix, settings.schema)
         self._flavours: dict[str, Statements] = {}
+        self._adopters: dict[type, Adopter] = {}
         self._layout = None if table is None else layout_of(database, table, settings)
         self._statements = self._statements_for(database.url.drivername)
         self._refresh_at = 0.0 if self._layout is not None and self._layout.read_only else math.inf
@@ -77,7 +78,7 @@ class StoreBase:
         Raises:
             ConfigurationError: not such a connection, or to another kind of database.
         """
-        wrapped, is_async = adopt(connection, self.database.name, self._statements_for)
+        wrapped, is_async = adopt(connection, self.database.name, self._statements_for, self._adopters)
         return AsyncBoundStore(wrapped, self.settings) if is_async else BoundStore(wrapped, self.settings)
 
     def ddl(self, dialect: str | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from rowqueue.core import payload
 from rowqueue.core.errors import ConfigurationError
@@ -92,7 +92,13 @@ class AsyncSession:
         return await AsyncSQLAlchemyConnection(connection, self.statements).execute(call)
 
 
-def adopt(connection: Any, name: str, statements_for: Callable[[str], Statements]) -> tuple[Any, bool]:
+StatementsFor: TypeAlias = Callable[[str], Statements]
+Adopter: TypeAlias = Callable[[Any, StatementsFor], tuple[Any, bool]]
+
+
+def adopt(
+    connection: Any, name: str, statements_for: StatementsFor, known: dict[type, Adopter]
+) -> tuple[Any, bool]:
     """Wrap a connection of the caller's.
 
     Args:
@@ -100,6 +106,7 @@ def adopt(connection: Any, name: str, statements_for: Callable[[str], Statements
             psycopg's (sync or async), asyncpg's, sqlite3's or PyMySQL's.
         name: the store's database.
         statements_for: the store's statements by SQLAlchemy driver name.
+        known: how to wrap the classes that were met before.
 
     Returns:
         The wrapper, and whether it is awaited.
@@ -107,7 +114,10 @@ def adopt(connection: Any, name: str, statements_for: Callable[[str], Statements
     Raises:
         ConfigurationError: not a connection that rowqueue knows, or to another kind of database.
     """
-    wrapped, is_async = _adopt(connection, statements_for)
+    adopter = known.get(type(connection))
+    if adopter is None:
+        adopter = known[type(connection)] = _adopter(type(connection))
+    wrapped, is_async = adopter(connection, statements_for)
     if wrapped.statements.dialect.name != name:
         raise ConfigurationError(
             f"that connection is to {wrapped.statements.dialect.name}, but this store's database is {name}"
@@ -115,45 +125,54 @@ def adopt(connection: Any, name: str, statements_for: Callable[[str], Statements
     return wrapped, is_async
 
 
-def _adopt(connection: Any, statements_for: Callable[[str], Statements]) -> tuple[Any, bool]:
-    from rowqueue.store.drivers import sqlalchemy as through
-
-    bases = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(connection).__mro__}
+def _adopter(kind: type) -> Adopter:
+    """How to wrap connections of a class, known by its name: its library may not be installed."""
+    bases = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in kind.__mro__}
     if "sqlalchemy.scoped_session" in bases or "sqlalchemy.async_scoped_session" in bases:
-        return _adopt(connection(), statements_for)
+        return lambda scoped, statements_for: _adopter(type(session := scoped()))(session, statements_for)
     if "sqlalchemy.AsyncSession" in bases:
-        return AsyncSession(connection, statements_for), True
-    if "sqlalchemy.AsyncConnection" in bases:
-        statements = statements_for(connection.engine.url.drivername)
-        return through.AsyncSQLAlchemyConnection(connection, statements), True
+        return lambda session, statements_for: (AsyncSession(session, statements_for), True)
     if "sqlalchemy.Session" in bases:
-        connection = connection.connection()
-        return through.SQLAlchemyConnection(
-            connection, statements_for(connection.engine.url.drivername)
-        ), False
-    if "sqlalchemy.Connection" in bases:
-        return through.SQLAlchemyConnection(
-            connection, statements_for(connection.engine.url.drivername)
-        ), False
-    if "sqlite3.Connection" in bases:
-        from rowqueue.store.drivers.sqlite import SQLiteConnection
+        return lambda session, statements_for: _through_sqlalchemy(session.connection(), statements_for)
+    if bases & {"sqlalchemy.Connection", "sqlalchemy.AsyncConnection"}:
+        return _through_sqlalchemy
+    if (raw := _raw_adopter(bases)) is not None:
+        return raw
+    raise ConfigurationError(
+        f"on() takes a SQLAlchemy Session or Connection (sync or async), or a connection of psycopg, asyncpg, "
+        f"sqlite3 or PyMySQL, not {kind.__module__}.{kind.__name__}"
+    )
 
-        return SQLiteConnection(connection, statements_for("sqlite+pysqlite")), False
-    if "psycopg.Connection" in bases or "psycopg.AsyncConnection" in bases:
+
+def _through_sqlalchemy(connection: Any, statements_for: StatementsFor) -> tuple[Any, bool]:
+    from rowqueue.store.drivers.sqlalchemy import AsyncSQLAlchemyConnection, SQLAlchemyConnection
+
+    statements = statements_for(connection.engine.url.drivername)
+    if hasattr(connection, "sync_connection"):
+        return AsyncSQLAlchemyConnection(connection, statements), True
+    return SQLAlchemyConnection(connection, statements), False
+
+
+def _raw_adopter(bases: set[str]) -> Adopter | None:
+    """How to wrap a driver's own connection; imported only where there is one."""
+    make: Any
+    if bases & {"psycopg.Connection", "psycopg.AsyncConnection"}:
         from rowqueue.store.drivers.psycopg import AsyncPsycopgConnection, PsycopgConnection
 
         is_async = "psycopg.AsyncConnection" in bases
-        make = AsyncPsycopgConnection if is_async else PsycopgConnection
-        return make(connection, statements_for("postgresql+psycopg")), is_async
-    if "asyncpg.Connection" in bases or "asyncpg.PoolConnectionProxy" in bases:
+        make, drivername = AsyncPsycopgConnection if is_async else PsycopgConnection, "postgresql+psycopg"
+    elif bases & {"asyncpg.Connection", "asyncpg.PoolConnectionProxy"}:
         from rowqueue.store.drivers.asyncpg import AsyncpgConnection
 
-        return AsyncpgConnection(connection, statements_for("postgresql+asyncpg")), True
-    if "pymysql.Connection" in bases:
+        make, drivername, is_async = AsyncpgConnection, "postgresql+asyncpg", True
+    elif "sqlite3.Connection" in bases:
+        from rowqueue.store.drivers.sqlite import SQLiteConnection
+
+        make, drivername, is_async = SQLiteConnection, "sqlite+pysqlite", False
+    elif "pymysql.Connection" in bases:
         from rowqueue.store.drivers.pymysql import PyMySQLConnection
 
-        return PyMySQLConnection(connection, statements_for("mariadb+pymysql")), False
-    raise ConfigurationError(
-        f"on() takes a SQLAlchemy Session or Connection (sync or async), or a connection of psycopg, asyncpg, "
-        f"sqlite3 or PyMySQL, not {type(connection).__module__}.{type(connection).__name__}"
-    )
+        make, drivername, is_async = PyMySQLConnection, "mariadb+pymysql", False
+    else:
+        return None
+    return lambda raw, statements_for: (make(raw, statements_for(drivername)), is_async)
