@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from rowqueue import App, RetryPolicy
+from tests.worker.held_jobs import Effects, effects_in
 
 
 @pytest.fixture
@@ -13,3 +14,15 @@ def app(database_url: str) -> Iterator[App]:
     app.init()
     yield app
     asyncio.run(app.aclose())
+
+
+@pytest.fixture(params=["def", "async def"])
+def way(request: pytest.FixtureRequest) -> str:
+    """Two ways to write a handler."""
+    return str(request.param)
+
+
+@pytest.fixture
+def effects(database_url: str) -> Effects:
+    """A table of the user's own in the same database, and what is in it."""
+    return effects_in(database_url)

@@ -11,6 +11,7 @@ import psycopg
 from rowqueue import App, Enqueued, Job
 from rowqueue.worker import Worker
 from rowqueue.worker.events import Event, JobEvent, WorkerStarted
+from tests.support import mariadb
 
 E = TypeVar("E", bound=Event)
 PATIENCE = 20.0
@@ -98,11 +99,28 @@ def drain(app: App, **options: Any) -> Running:
     return running
 
 
+class MariaConnection:
+    """PyMySQL's, with an `execute` of its own as the other drivers have one."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = mariadb.connect(url)
+
+    def execute(self, command: str) -> Any:
+        cursor = self._connection.cursor()
+        cursor.execute(command)
+        return cursor
+
+    def close(self) -> None:
+        self._connection.close()
+
+
 @contextlib.contextmanager
 def raw_connection(url: str) -> Iterator[Any]:
     """A connection of the driver's in autocommit, for what no API offers."""
     if url.startswith("sqlite"):
         connection: Any = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=20)
+    elif url.startswith("mariadb"):
+        connection = MariaConnection(url)
     else:
         connection = psycopg.connect(url, autocommit=True)
     try:

@@ -1,9 +1,7 @@
 """``claim="held"``: the work and its completion commit together, whatever the handler is and however it ends."""
 
 import asyncio
-import inspect
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,49 +11,10 @@ from rowqueue import App, Cancel, ConfigurationError, Context, Discard, Retry, R
 from rowqueue.store.held_transaction import LIMITS
 from rowqueue.worker import Worker, events
 from tests.worker.harness import Running, drain, raw_connection
-
-WAYS = ["def", "async def"]
-
-
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+from tests.worker.held_jobs import Effects, held
 
 
-@pytest.fixture
-def effects(database_url: str) -> Callable[[], list[int]]:
-    """A table of the user's own in the same database, and what is in it."""
-    with raw_connection(database_url) as connection:
-        connection.execute("DROP TABLE IF EXISTS effect")
-        connection.execute("CREATE TABLE effect (n integer)")
-
-    def there() -> list[int]:
-        with raw_connection(database_url) as connection:
-            return [n for (n,) in connection.execute("SELECT n FROM effect ORDER BY n").fetchall()]
-
-    return there
-
-
-def held(app: App, way: str, then: Callable[[Context], Any], **options: Any) -> Any:
-    """A held job, def or async def, that leaves an effect and then does something; it returns what that returns."""
-    insert = sa.text("INSERT INTO effect VALUES (:n)")
-
-    def work(context: Context, n: int) -> Any:
-        context.connection.execute(insert, {"n": n})
-        return then(context)
-
-    async def work_async(context: Context, n: int) -> Any:
-        await context.connection.execute(insert, {"n": n})
-        answer = then(context)
-        return await answer if inspect.isawaitable(answer) else answer
-
-    function = work if way == "def" else work_async
-    return app.job(kind="work", claim="held", **options)(function)
-
-
-def test_work_and_completion_commit_together(
-    app: App, way: str, effects: Callable[[], list[int]], database_url: str
-) -> None:
+def test_work_and_completion_commit_together(app: App, way: str, effects: Effects, database_url: str) -> None:
     def look(context: Context) -> dict[str, Any]:
         with raw_connection(database_url) as other:
             row = other.execute("SELECT state, attempt, attempted_by FROM rowqueue_job").fetchone()
@@ -71,7 +30,7 @@ def test_work_and_completion_commit_together(
     assert [counts[kind] for kind in (events.Claimed, events.Started, events.Completed)] == [1, 1, 1]
 
 
-def test_an_error_undoes_the_work_and_is_kept(app: App, way: str, effects: Callable[[], list[int]]) -> None:
+def test_an_error_undoes_the_work_and_is_kept(app: App, way: str, effects: Effects) -> None:
     tries = 0
 
     def fail_once(context: Context) -> None:
@@ -90,7 +49,7 @@ def test_an_error_undoes_the_work_and_is_kept(app: App, way: str, effects: Calla
     assert running.said(events.Failed)[0].error == "ZeroDivisionError: too bad"
 
 
-def test_the_policy_of_the_kind_decides(app: App, way: str, effects: Callable[[], list[int]]) -> None:
+def test_the_policy_of_the_kind_decides(app: App, way: str, effects: Effects) -> None:
     def fail(context: Context) -> None:
         raise ValueError
 
@@ -116,7 +75,7 @@ def test_the_policy_of_the_kind_decides(app: App, way: str, effects: Callable[[]
 def test_control_exceptions_end_it(
     app: App,
     way: str,
-    effects: Callable[[], list[int]],
+    effects: Effects,
     ending: Exception,
     state: str,
     attempt: int,
@@ -130,7 +89,7 @@ def test_control_exceptions_end_it(
     assert (row.state, row.attempt, row.failures, effects()) == (state, attempt, failures, [])
 
 
-def test_a_snoozed_held_job_wakes_the_worker(app: App, effects: Callable[[], list[int]]) -> None:
+def test_a_snoozed_held_job_wakes_the_worker(app: App, effects: Effects) -> None:
     starts = []
 
     def snooze_once(context: Context) -> None:
@@ -146,7 +105,7 @@ def test_a_snoozed_held_job_wakes_the_worker(app: App, effects: Callable[[], lis
 
 @pytest.mark.parametrize("fails", [True, False])
 def test_jobs_enqueued_inside_exist_when_it_commits(
-    app: App, way: str, effects: Callable[[], list[int]], fails: bool
+    app: App, way: str, effects: Effects, fails: bool
 ) -> None:
     seen: list[int] = []
 
@@ -172,7 +131,7 @@ def test_jobs_enqueued_inside_exist_when_it_commits(
     assert seen == ([] if fails else [7])
 
 
-def test_log_and_progress_commit_with_the_work(app: App, way: str, effects: Callable[[], list[int]]) -> None:
+def test_log_and_progress_commit_with_the_work(app: App, way: str, effects: Effects) -> None:
     async def then_async(context: Context) -> None:
         await context.log_async({"step": 1})
         await context.progress_async(0.5, "halfway")
@@ -193,7 +152,7 @@ def test_log_and_progress_commit_with_the_work(app: App, way: str, effects: Call
     assert row.state == "completed"
 
 
-def test_what_a_held_job_cannot_do_is_said(app: App, effects: Callable[[], list[int]]) -> None:
+def test_what_a_held_job_cannot_do_is_said(app: App, effects: Effects) -> None:
     says = []
 
     def then(context: Context) -> None:
@@ -220,9 +179,7 @@ def test_what_a_held_job_cannot_do_is_said(app: App, effects: Callable[[], list[
 
 
 @pytest.mark.parametrize("asked", ["fails", "completes"])
-def test_a_cancel_waits_for_the_transaction(
-    app: App, way: str, effects: Callable[[], list[int]], asked: str
-) -> None:
+def test_a_cancel_waits_for_the_transaction(app: App, way: str, effects: Effects, asked: str) -> None:
     go = threading.Event()
 
     async def later() -> None:
@@ -252,7 +209,7 @@ def test_a_cancel_waits_for_the_transaction(
     assert answers[0].done == (asked == "fails")
 
 
-def test_a_timeout_undoes_the_work(app: App, way: str, effects: Callable[[], list[int]]) -> None:
+def test_a_timeout_undoes_the_work(app: App, way: str, effects: Effects) -> None:
     async def forever() -> None:
         await asyncio.Event().wait()
 
@@ -272,7 +229,7 @@ def test_a_timeout_undoes_the_work(app: App, way: str, effects: Callable[[], lis
 
 
 def test_it_is_held_no_longer_than_the_limit(
-    app: App, way: str, effects: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch, database_url: str
+    app: App, way: str, effects: Effects, monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
     monkeypatch.setitem(LIMITS, app.stores.database.name, 0.2)
 
@@ -290,7 +247,7 @@ def test_it_is_held_no_longer_than_the_limit(
 
 
 def test_a_longer_timeout_is_a_longer_limit(
-    app: App, way: str, effects: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+    app: App, way: str, effects: Effects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(LIMITS, app.stores.database.name, 0.1)
 
@@ -301,7 +258,7 @@ def test_a_longer_timeout_is_a_longer_limit(
     assert (drain(app).row(job).state, effects()) == ("completed", [1])
 
 
-def test_held_and_other_jobs_share_a_worker(app: App, way: str, effects: Callable[[], list[int]]) -> None:
+def test_held_and_other_jobs_share_a_worker(app: App, way: str, effects: Effects) -> None:
     together, most = 0, 0
     lock = threading.Lock()
 
@@ -329,9 +286,7 @@ def test_held_and_other_jobs_share_a_worker(app: App, way: str, effects: Callabl
         assert 1 < most <= 4
 
 
-def test_arguments_that_do_not_fit_are_a_failure(
-    app: App, effects: Callable[[], list[int]], database_url: str
-) -> None:
+def test_arguments_that_do_not_fit_are_a_failure(app: App, effects: Effects, database_url: str) -> None:
     job = held(app, "def", lambda context: None, max_attempts=1).enqueue(1)
     with raw_connection(database_url) as connection:
         connection.execute("""UPDATE rowqueue_job SET args = '{"n": "x"}'""")
@@ -353,7 +308,9 @@ def test_what_cannot_be_held_is_refused_when_it_is_made(app: App, database_url: 
         app.job(kind="tight", claim="tight")(work)  # type: ignore[call-overload]
     with refused("go with a store"):
         Worker(app, claim="held")  # type: ignore[call-overload]
-    engine = sa.create_engine(database_url.replace("postgresql://", "postgresql+psycopg://", 1))
+    drivers = {"postgresql": "postgresql+psycopg", "mariadb": "mariadb+pymysql", "sqlite": "sqlite"}
+    url = sa.make_url(database_url)
+    engine = sa.create_engine(url.set(drivername=drivers[url.get_backend_name()]))
     other = App(engine)
     other.job(kind="async", claim="held")(work_async)
     with refused("or hold in a def"):

@@ -172,9 +172,10 @@ class Holds:
 
     async def close(self) -> None:
         """Close the connections that are not in use; nothing waits for its turn any more."""
-        for task in self._tasks:
+        for task in (left := set(self._tasks)):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if left:
+            await asyncio.wait(left, timeout=0.1)  # one may refuse to be cancelled
         await asyncio.to_thread(self._holder.close)
         await self._async_holder.close()
 

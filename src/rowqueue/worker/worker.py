@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import Counter
@@ -20,7 +21,7 @@ from rowqueue.worker.child import started_by_worker
 from rowqueue.worker.events import Callback, Event, Events
 from rowqueue.worker.logs import log_to
 from rowqueue.worker.options import DEFAULT_CONCURRENCY, WorkerOptions, checked_options
-from rowqueue.worker.runtime import Runtime
+from rowqueue.worker.runtime import UNWIND, Runtime
 from rowqueue.worker.signals import stop_on_signals
 from rowqueue.worker.tables import check_held, chosen_tables, options_of
 
@@ -183,7 +184,8 @@ class Worker:
                 loop.run_until_complete(self.app.async_store.close())
             for job, _ in self._tables:
                 loop.run_until_complete(job.stores.aclose_async())
-            loop.run_until_complete(loop.shutdown_asyncgens())
+            with contextlib.suppress(TimeoutError):  # a handler that refuses to be cancelled may be inside of one
+                loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), UNWIND))
             loop.close()
 
     async def run_async(self) -> int:
