@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from rowqueue.core import names, payload
-from rowqueue.core.errors import ConfigurationError, UniqueConflict
+from rowqueue.core.errors import ConfigurationError, InvalidArguments, StoreError, UniqueConflict
 from rowqueue.core.quick import maker
 from rowqueue.core.states import UNFINISHED, State, mask_of
 from rowqueue.core.values import Enqueued, Job, NewJob, seconds_of
@@ -18,10 +18,11 @@ from rowqueue.operations.settings import StoreSettings
 from rowqueue.operations.wake import wake
 from rowqueue.sql.compiled import Call, Row
 from rowqueue.sql.statements.catalog import Statements
-from rowqueue.sql.statements.enqueue import GIVEN
+from rowqueue.sql.statements.enqueue import GIVEN, PLAIN
 
 _ROUNDS = 20
 _REST = tuple(name for name in GIVEN if name != "args")
+_OPTIONAL = tuple(name for name in GIVEN if name not in PLAIN)
 _beside_arguments = attrgetter(*_REST)
 _make_job, _make_enqueued = maker(Job), maker(Enqueued)
 
@@ -33,6 +34,13 @@ class _Prepared:
     job: NewJob
     args: str
     rest: dict[str, Any]
+
+    @property
+    def plain(self) -> dict[str, Any] | None:
+        """What is bound where no option is used that most jobs do not use; None where one is."""
+        if any(self.rest[name] for name in _OPTIONAL):
+            return None
+        return {name: self.rest[name] for name in PLAIN if name != "args"}
 
     @property
     def unique_key(self) -> str | None:
@@ -61,6 +69,7 @@ def enqueue(
 
 
 def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[list[Enqueued]]:
+    _check_depth(s, prepared)
     answers: dict[int, Enqueued] = {}
     told: set[int] = set()
     left = list(range(len(prepared)))
@@ -92,6 +101,8 @@ def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[lis
 
 def _insert(s: Statements, prepared: list[_Prepared], aloud: bool) -> Call:
     first = prepared[0]
+    if len(prepared) == 1 and first.plain is not None:
+        return s.call("enqueue_plain", **first.plain, args=first.args, aloud=aloud)
     if len(prepared) == 1:
         return s.call("enqueue", **first.rest, args=first.args, aloud=aloud)
     arguments = [each.args for each in prepared]
@@ -111,12 +122,28 @@ def _match(
     missing: list[int] = []
     for index in left:
         key = prepared[index].unique_key
-        row = next(plain) if key is None else keyed.pop(key, None)
+        row = next(plain, None) if key is None else keyed.pop(key, None)
+        if row is None and key is None:
+            raise StoreError(
+                "the database left out a job that has no unique key: is there a constraint of yours?"
+            )
         if row is None:
             missing.append(index)
         else:
             answers[index] = _inserted(prepared[index], row)
     return missing
+
+
+def _check_depth(s: Statements, prepared: list[_Prepared]) -> None:
+    """Refuse what the database's own check of JSON would."""
+    limit = s.dialect.json_depth
+    if limit is None:
+        return
+    for each in prepared:
+        if each.args.count("[") + each.args.count("{") > limit and payload.depth_of(each.args) > limit:
+            raise InvalidArguments(
+                f"the arguments of {each.job.kind} are nested deeper than the {limit} levels that MariaDB checks"
+            )
 
 
 def _prepare(jobs: Sequence[NewJob], settings: StoreSettings) -> list[_Prepared]:

@@ -33,6 +33,7 @@ Builder: TypeAlias = Callable[[Parts], Any]
 
 BUILDERS: Mapping[str, Builder] = {
     "enqueue": enqueue.enqueue,
+    "enqueue_plain": enqueue.enqueue_plain,
     "enqueue_many": enqueue.enqueue_many,
     "enqueue_alike": partial(enqueue.enqueue_many, alike=True),
     "enqueue_holders": enqueue.holders,

@@ -36,6 +36,9 @@ GIVEN: Columns = {
 }
 """What an enqueue binds, in order."""
 
+PLAIN = ("kind", "queue", "priority", "args", "max_attempts")
+"""What every job has."""
+
 RETURNED = ("id", "state", "scheduled_at", "created_at", "unique_key")
 """What comes back of the row; after it, whether an idle worker is to be told, or was."""
 
@@ -56,7 +59,19 @@ def enqueue(parts: Parts) -> Any:
     """One job; no row comes back where its unique key is taken."""
     values: dict[str, Any] = {name: param(name, type_) for name, type_ in _STORED.items()}
     decided = _decided(parts, *(param(name, GIVEN[name]) for name in ("pending", "at", "delay")))
-    insert = parts.dialect.insert_new(parts.tables.job).values(**values, **decided)
+    insert = parts.dialect.insert_new(parts.tables.job, answers=True).values(**values, **decided)
+    return insert.returning(
+        *(parts.tables.job.c[name] for name in RETURNED), told(parts, param("queue", sa.Text()))
+    )
+
+
+def enqueue_plain(parts: Parts) -> Any:
+    """One job without any option but its priority: a third of the parameters, and no key that could be taken."""
+    now = parts.now()
+    values: dict[str, Any] = {name: param(name, GIVEN[name]) for name in PLAIN}
+    values["args"] = sa.cast(values["args"], JsonText())
+    decided = {"state": parts.state(State.AVAILABLE), "scheduled_at": now, "created_at": now}
+    insert = sa.insert(parts.tables.job).values(**values, **decided)
     return insert.returning(
         *(parts.tables.job.c[name] for name in RETURNED), told(parts, param("queue", sa.Text()))
     )
@@ -78,7 +93,7 @@ def enqueue_many(parts: Parts, *, alike: bool = False) -> Any:
     }
     columns |= _decided(parts, bound["pending"], bound["at"], bound["delay"])
     source = sa.select(*columns.values()).order_by(given.c.ordinal)
-    insert = parts.dialect.insert_new(parts.tables.job).from_select(
+    insert = parts.dialect.insert_new(parts.tables.job, answers=True).from_select(
         list(columns), source, include_defaults=False
     )
     return insert.returning(*(parts.tables.job.c[name] for name in RETURNED), told(parts))
