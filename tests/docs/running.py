@@ -7,6 +7,7 @@ import inspect
 import io
 import logging
 import os
+import re
 import shlex
 import sqlite3
 import subprocess
@@ -21,8 +22,8 @@ from typing import Any, Self
 from rowqueue.cli import main
 from tests.docs.blocks import Block, blocks, commands
 
-POSTGRES = "postgresql://localhost/shop"
-"""What pages write; the suite's own database takes its place."""
+SERVERS = ("postgresql", "mariadb")
+"""Where a page writes ``postgresql://localhost/shop``, the suite's own database takes its place."""
 
 # With no plugins but ours: the others cost time, and one warns of its own options.
 _PROGRAMS = {
@@ -38,28 +39,28 @@ class Broken(AssertionError):
     """A block that does not do what its page says; the message begins with page and line."""
 
 
-def run_page(page: Path, folder: Path, postgres: Callable[[], str]) -> None:
+def run_page(page: Path, folder: Path, database: Callable[[str], str]) -> None:
     """Run every block of a page that is meant to be run.
 
     Args:
         page: the Markdown file.
         folder: an empty folder.
-        postgres: gives the URL of an empty database.
+        database: from one of the servers to the URL of an empty database there.
 
     Raises:
         Broken: one failed, or printed something else.
     """
-    with inside(folder), _Page(folder, postgres) as running:
+    with inside(folder), _Page(folder, database) as running:
         for block in blocks(page):
             if block.runs:
                 running.run(block)
 
 
 class _Page:
-    def __init__(self, folder: Path, postgres: Callable[[], str]) -> None:
+    def __init__(self, folder: Path, database: Callable[[str], str]) -> None:
         self._folder = folder
-        self._postgres = postgres
-        self._url = ""
+        self._database = database
+        self._urls: dict[str, str] = {}
         self._printed = ""
         self._loop = asyncio.Runner()
         self._module = ModuleType("page")
@@ -88,11 +89,12 @@ class _Page:
             self._python(block, code)
 
     def _real(self, text: str) -> str:
-        for written in (POSTGRES, POSTGRES.replace("://", "+psycopg://")):
-            if written in text:
-                self._url = self._url or self._postgres()
-                _, _, rest = self._url.partition("://")
-                text = text.replace(written, f"{written.partition('://')[0]}://{rest}")
+        for server in SERVERS:
+            written = re.compile(rf"{server}(\+\w+)?://localhost/shop")
+            if written.search(text):
+                if server not in self._urls:
+                    self._urls[server] = self._database(server).partition("://")[2]
+                text = written.sub(rf"{server}\1://{self._urls[server]}", text)
         return text
 
     # Python

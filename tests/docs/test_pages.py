@@ -19,7 +19,8 @@ WITH_CODE = [page for page in PAGES if any(block.runs for block in blocks(page))
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page(page, tmp_path, request, monkeypatch):
     monkeypatch.delenv("ROWQUEUE_DATABASE_URL", raising=False)
-    run_page(page, tmp_path, lambda: request.getfixturevalue("postgres_database"))
+    fixtures = {"postgresql": "postgres_database", "mariadb": "mariadb_database"}
+    run_page(page, tmp_path, lambda server: request.getfixturevalue(fixtures[server]))
 
 
 def test_pages_are_short():

@@ -16,7 +16,7 @@ def run(tmp_path):
         page.write_text(textwrap.dedent(text).lstrip())
         folder = tmp_path / "folder"
         folder.mkdir()
-        run_page(page, folder, lambda: pytest.fail("it names no PostgreSQL"))
+        run_page(page, folder, lambda server: pytest.fail(f"it names no {server}"))
 
     return run
 
