@@ -147,14 +147,15 @@ async def test_extend_moves_the_lease_of_exactly_those_claims(store, rows):
         (True, "running", claims[0].key),
         (True, "running", claims[1].key),
     ]
-    left = {key: row["left"] for key, row in ((row["id"], row) for row in rows.rows(_LEFT[rows.is_sqlite]))}
+    left = {key: row["left"] for key, row in ((row["id"], row) for row in rows.rows(_LEFT[rows.kind]))}
     assert [round(left[claim.key], -1) for claim in claims] == [100, 100, 10, 10]
     assert await store.extend([]) == []
 
 
 _LEFT = {
-    True: "SELECT id, (leased_until - unixepoch() * 1000000) / 1000000.0 AS left FROM rowqueue_job",
-    False: "SELECT id, extract(epoch FROM leased_until - now())::float AS left FROM rowqueue_job",
+    "sqlite": "SELECT id, (leased_until - unixepoch() * 1000000) / 1000000.0 AS left FROM rowqueue_job",
+    "mariadb": 'SELECT id, timestampdiff(SECOND, utc_timestamp(), leased_until) AS "left" FROM rowqueue_job',
+    "postgresql": "SELECT id, extract(epoch FROM leased_until - now())::float AS left FROM rowqueue_job",
 }
 
 

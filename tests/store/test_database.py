@@ -15,7 +15,7 @@ from rowqueue.store.async_store import AsyncStore
 from rowqueue.store.database import Database
 from rowqueue.store.store import Store
 from tests.support.session import plain_url
-from tests.support.stores import Awaited, raw
+from tests.support.stores import Awaited, driver_url, kind_of, raw
 
 BAD_URLS = {
     "nothing": "",
@@ -60,16 +60,14 @@ def test_bad_options_are_refused_where_they_are_written(name, make, tmp_path):
 
 SOURCES = {
     "URL object": make_url,
-    "Engine": lambda url: create_engine(_driver(url, "psycopg", "pysqlite"), poolclass=NullPool),
-    "AsyncEngine": lambda url: create_async_engine(_driver(url, "psycopg", "aiosqlite"), poolclass=NullPool),
-    "AsyncEngine on asyncpg": lambda url: create_async_engine(_driver(url, "asyncpg", "aiosqlite")),
+    "Engine": lambda url: create_engine(driver_url(url), poolclass=NullPool),
+    "AsyncEngine": lambda url: create_async_engine(driver_url(url, asynchronous=True), poolclass=NullPool),
+    "AsyncEngine on asyncpg": lambda url: create_async_engine(
+        driver_url(url, asynchronous=True)
+        if kind_of(url) != "postgresql"
+        else make_url(url).set(drivername="postgresql+asyncpg")
+    ),
 }
-
-
-def _driver(url, postgres, sqlite):
-    parsed = make_url(url)
-    name = parsed.get_backend_name()
-    return parsed.set(drivername=f"{name}+{sqlite if name == 'sqlite' else postgres}")
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

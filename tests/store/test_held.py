@@ -16,6 +16,7 @@ from rowqueue.core.values import NewJob
 from rowqueue.store.held_transaction import HeldTransaction
 from rowqueue.store.store import Store
 from tests.support.holding import execute, hold
+from tests.support.stores import driver_url, kind_of
 
 
 @pytest.fixture(autouse=True)
@@ -403,8 +404,7 @@ async def test_wrong_options_are_refused(store, options):
 
 
 async def test_a_sync_engine_gives_no_async_connection(tables_url, make_store, asynchronous):
-    url = sa.make_url(tables_url)
-    engine = sa.create_engine(url.set(drivername="postgresql+psycopg") if "postgres" in tables_url else url)
+    engine = sa.create_engine(driver_url(tables_url))
     store = make_store(engine)
     (key,) = await enqueued(store)
     if asynchronous:
@@ -420,9 +420,9 @@ async def test_a_sync_engine_gives_no_async_connection(tables_url, make_store, a
 
 @pytest.mark.parametrize("trouble", ["autocommit", "begins"])
 def test_an_engine_with_ways_of_its_own(tables_url, rows, trouble):
-    url = sa.make_url(tables_url)
-    url = url.set(drivername="postgresql+psycopg") if "postgres" in tables_url else url
-    engine = sa.create_engine(url, **({"isolation_level": "AUTOCOMMIT"} if trouble == "autocommit" else {}))
+    engine = sa.create_engine(
+        driver_url(tables_url), **({"isolation_level": "AUTOCOMMIT"} if trouble == "autocommit" else {})
+    )
     if trouble == "begins":
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
         if "postgres" in tables_url:
@@ -446,10 +446,12 @@ async def test_an_async_engine_of_the_users_is_worked_on(tables_url, asynchronou
 
     if not asynchronous:
         pytest.skip("only the async store")
-    drivers = ["psycopg", "asyncpg"] if "postgres" in tables_url else ["aiosqlite"]
-    for driver in drivers:
-        name = "postgresql" if "postgres" in tables_url else "sqlite"
-        engine = create_async_engine(sa.make_url(tables_url).set(drivername=f"{name}+{driver}"))
+    urls = [driver_url(tables_url, asynchronous=True)]
+    if kind_of(tables_url) == "postgresql":
+        urls.append(urls[0].set(drivername="postgresql+asyncpg"))
+    for url in urls:
+        driver = url.get_driver_name()
+        engine = create_async_engine(url)
         store = AsyncStore(engine)
         (key,) = await enqueued(store)
         async with hold(store) as held:
@@ -459,4 +461,4 @@ async def test_an_async_engine_of_the_users_is_worked_on(tables_url, asynchronou
         assert (await store.get(key)).result == driver
         await store.close()
         await engine.dispose()
-    assert effects(rows) == [1] * len(drivers)
+    assert effects(rows) == [1] * len(urls)

@@ -9,7 +9,7 @@ from rowqueue.core import control
 from rowqueue.core.policies import RetryPolicy
 from rowqueue.sql.mapping import Column, JobTable
 from tests.support.holding import execute, hold
-from tests.support.stores import raw
+from tests.support.stores import MOMENT, kind_of, open_store, raw
 from tests.support.waiting import wait_until
 
 _STATES = {"available": "new", "running": "busy", "completed": "ok", "retryable": "wait", "discarded": "bad"}
@@ -25,7 +25,7 @@ class Upload:
 @pytest.fixture(params=["fenced", "bare"])
 def mapped(request, database_url, asynchronous):
     """A table and its view, and its mapping: with a lease of its own, or with no room for one."""
-    moment = "bigint" if database_url.startswith("sqlite") else "timestamptz"
+    moment = MOMENT[kind_of(database_url)]
     fenced = f", fence bigint NOT NULL DEFAULT 0, until {moment}" if request.param == "fenced" else ""
     with raw(database_url, "upload") as rows:
         rows.execute(
@@ -54,10 +54,13 @@ def mapped(request, database_url, asynchronous):
 
 
 @pytest.fixture
-async def store(mapped, make_store, database_url):
-    made = make_store(database_url, table=mapped[1], retry=RetryPolicy.constant(60))
+async def store(mapped, asynchronous, database_url):
+    made = open_store(
+        database_url, asynchronous=asynchronous, table=mapped[1], retry=RetryPolicy.constant(60)
+    )
     await made.init()
-    return made
+    yield made
+    await made.close()
 
 
 async def test_a_view_is_chosen_from_and_the_table_is_held(store, mapped):

@@ -80,7 +80,9 @@ class MariaRaw:
 
     def __init__(self, url: str) -> None:
         self._connection = connect(url, cursorclass=DictCursor)
-        self.execute("SET time_zone = '+00:00', lock_wait_timeout = 10, sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES')")
+        self.execute(
+            "SET time_zone = '+00:00', lock_wait_timeout = 10, sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES,PIPES_AS_CONCAT')"
+        )
 
     def execute(self, command: str) -> Any:
         cursor = self._connection.cursor()

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from rowqueue.store.async_store import AsyncStore
 from rowqueue.store.store import Store
@@ -25,6 +25,10 @@ _OURS = {
     "mariadb": "SELECT table_name AS name FROM information_schema.tables "
     "WHERE table_schema = DATABASE() AND table_name LIKE 'rowqueue%'",
 }
+
+
+MOMENT = {"sqlite": "bigint", "postgresql": "timestamptz", "mariadb": "datetime(6)"}
+"""A column type for times."""
 
 
 def kind_of(url: str) -> str:
@@ -132,3 +136,14 @@ def truncate(url: str) -> None:
     with psycopg.connect(plain_url(url), autocommit=True, options="-c lock_timeout=10s") as connection:
         tables = ", ".join(row[0] for row in connection.execute(found))
         connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")  # type: ignore[call-overload]
+
+
+def driver_url(url: str, *, asynchronous: bool = False) -> URL:
+    """A URL for an Engine of SQLAlchemy's, or an AsyncEngine."""
+    sync = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mariadb": "mariadb+pymysql"}
+    apart = {
+        "sqlite": "sqlite+aiosqlite",
+        "postgresql": "postgresql+psycopg",
+        "mariadb": "mariadb+aiomysql",
+    }
+    return make_url(url).set(drivername=(apart if asynchronous else sync)[kind_of(url)])

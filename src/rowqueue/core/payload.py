@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from rowqueue.core.errors import InvalidArguments, PayloadTooLarge
@@ -13,6 +14,7 @@ DEPTH_LIMIT = 64
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
 _decoder = json.JSONDecoder()
+_OUTSIDE = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def encode(value: Any, what: str, *, limit: int = PAYLOAD_LIMIT) -> str:
@@ -46,6 +48,18 @@ def encode(value: Any, what: str, *, limit: int = PAYLOAD_LIMIT) -> str:
             f"{what} take {size:,} bytes, the limit is {limit:,}: store them elsewhere and pass their name"
         )
     return text
+
+
+def depth_of(text: str) -> int:
+    """How deep JSON text is nested, as ``encode`` wrote it; a flat list is 1 deep."""
+    depth = deepest = 0
+    for mark in _OUTSIDE.sub("", text):
+        if mark in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in "]}":
+            depth -= 1
+    return deepest
 
 
 def decode(text: str) -> Any:

@@ -208,8 +208,9 @@ class Creator:
                 ids = [one.job.id for one in made]
                 columns: dict[str, list[Any]] = {"source_key": list(keys), "job_id": ids}
                 rows = yield s.call_rows("backfill_record", "given", columns, destination=self.destination)
-                created = len(rows)
-                extra = sorted(set(ids) - {row[0] for row in rows})
+                new = {row[0] for row in rows} & set(ids)
+                created = len(new)
+                extra = sorted(set(ids) - new)
                 if extra:
                     yield s.call("backfill_undo", keys=s.dialect.pack_list(extra))
             if rest is None:

@@ -26,11 +26,14 @@ class Statement:
         dialect: SQLAlchemy's dialect of the driver that will run it.
     """
 
-    several = False
-    """It is sent as several statements: those that ``steps`` yields, inside one transaction."""
+    @property
+    def several(self) -> bool:
+        """It is sent as several statements: those that ``steps`` yields, inside one transaction."""
+        return self._given is not None
 
     __slots__ = (
         "_defaults",
+        "_given",
         "_names",
         "_pieces",
         "_processors",
@@ -54,6 +57,7 @@ class Statement:
         self._names: tuple[str, ...] | None = None
         if compiled.positional:
             self._names = tuple(compiled.positiontup)
+        self._given = given_name(compiled.binds.values())
         self._pieces: list[str] = []
         if any(getattr(bind.type, "is_list", False) for bind in compiled.binds.values()):
             self._pieces = _pieces(self.sql)
@@ -69,7 +73,12 @@ class Statement:
 
     def steps(self, values: Mapping[str, Any]) -> Generator[Call, Rows, Rows]:
         """What is sent, one after the other, and the rows that come of it."""
-        return (yield Call(self, values))
+        if self._given is None:
+            return (yield Call(self, values))
+        rows: Rows = []
+        for part in values[self._given].parts():
+            rows += yield Call(self, {**values, self._given: part})
+        return rows
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         """The parameters as the driver wants them: a tuple, or a mapping."""
@@ -110,6 +119,11 @@ class Statement:
                 values[index] = process(values[index])
             decoded.append(tuple(values))
         return decoded
+
+
+def given_name(binds: Iterable[sa.BindParameter[Any]]) -> str | None:
+    """The parameter that holds rows, and is sent in parts where it is large."""
+    return next((str(bind.key) for bind in binds if getattr(bind.type, "is_rows", False)), None)
 
 
 def _pieces(sql: str) -> list[str]:

@@ -52,9 +52,7 @@ class Locked(Statement):
         dialect: our words for the database.
     """
 
-    several = True
-
-    __slots__ = ("_again", "_columns", "_deletes", "_dialect", "_given", "_lock", "_read", "_width", "_write")
+    __slots__ = ("_again", "_columns", "_deletes", "_dialect", "_lock", "_read", "_width", "_write")
 
     def __init__(
         self, name: str, clause: Any, key: Sequence[sa.Column[Any]], driver: sa.Dialect, dialect: Dialect
@@ -106,8 +104,21 @@ class Locked(Statement):
         self.sql = ";\n".join(texts)
         self.reads, self.locks, self.returns = False, True, bool(answer)
 
+    @property
+    def several(self) -> bool:
+        """Always."""
+        return True
+
     def steps(self, values: Mapping[str, Any]) -> Generator[Call, Rows, Rows]:
         """What is sent, one after the other, inside one transaction; the rows that RETURNING would give."""
+        if self._given is None:
+            return (yield from self._once(values))
+        rows: Rows = []
+        for part in values[self._given].parts():
+            rows += yield from self._once({**values, self._given: part})
+        return rows
+
+    def _once(self, values: Mapping[str, Any]) -> Generator[Call, Rows, Rows]:
         if self._again is None:
             found = yield self._lock.call(values)
         else:

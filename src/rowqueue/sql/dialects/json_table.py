@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,9 @@ COLLATION = {
 """By SQLAlchemy's dialect: text is equal where it is the same, trailing spaces and case included."""
 
 _TEXT_LIMIT = 16_000
+_PART = 1_000_000
+"""Characters of text that go in one parameter: written out with escapes they may take eight bytes each, and a
+server takes 16 MiB unless it is told otherwise."""
 
 
 class GivenRows:
@@ -32,6 +35,21 @@ class GivenRows:
 
     def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
         self._columns = columns
+
+    def parts(self) -> Iterator[GivenRows]:
+        """The same rows in parts that a server takes at once."""
+        rows = zip(*self._columns.values(), strict=True)
+        sizes = [sum(len(value) for value in row if isinstance(value, str)) for row in rows]
+        if sum(sizes) <= _PART:
+            yield self
+            return
+        begin, size = 0, 0
+        for index, more in enumerate(sizes):
+            if size + more > _PART and index > begin:
+                yield self.only(range(begin + 1, index + 1))
+                begin, size = index, 0
+            size += more
+        yield self.only(range(begin + 1, len(sizes) + 1))
 
     def only(self, ordinals: Sequence[int]) -> GivenRows:
         """The rows of these numbers, counted from 1."""
@@ -60,6 +78,7 @@ def _value(value: object) -> Any:
 class _Rows(types.TypeDecorator[Any]):
     impl = types.Text
     cache_ok = True
+    is_rows = True
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
         return value.text() if isinstance(value, GivenRows) else value
@@ -97,8 +116,9 @@ class _JsonTable(FunctionElement[Any]):
     inherit_cache = False
     name = "json_table"
 
-    def __init__(self, given: Any, columns: Columns) -> None:
+    def __init__(self, given: Any, columns: Columns, *, lists: bool = True) -> None:
         self.given_columns = columns
+        self.lists = lists
         super().__init__(given)
 
 
@@ -107,7 +127,7 @@ def _json_table(element: _JsonTable, compiler: Any, **options: Any) -> str:
     parameter = ", ".join(compiler.process(clause, **options) for clause in element.clauses)
     quote = compiler.preparer.quote
     columns = [
-        f"{quote(name)} {_column_type(type_, compiler)} PATH '$[{index}]'"
+        f"{quote(name)} {_column_type(type_, compiler)} PATH '${f'[{index}]' if element.lists else ''}'"
         for index, (name, type_) in enumerate(element.given_columns.items())
     ]
     return f"JSON_TABLE({parameter}, '$[*]' COLUMNS (ordinal FOR ORDINALITY, {', '.join(columns)}))"
@@ -156,3 +176,9 @@ def json_rows(name: str, columns: Columns) -> sa.FromClause:
         for column, type_ in columns.items()
     ]
     return sa.select(table.c.ordinal, *read).subquery(name)
+
+
+def json_members(text: Any) -> sa.FromClause:
+    """The members of a JSON list of text, each as a row with the column ``value``."""
+    columns = {"value": sa.String(_TEXT_LIMIT)}
+    return _JsonTable(text, columns, lists=False).table_valued("ordinal", "value", name="each_member")

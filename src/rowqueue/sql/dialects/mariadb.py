@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql.elements import ColumnElement
 
-from rowqueue.sql.dialects.json_table import GivenRows, Listed, json_rows
+from rowqueue.sql.dialects.json_table import GivenRows, Listed, json_members, json_rows
 from rowqueue.sql.terms import Codec, Columns, const
 from rowqueue.sql.types import Instant
 
@@ -99,8 +99,14 @@ class MariaDB:
     def pack_keys(self, name: str, columns: Columns, keys: Sequence[Any]) -> dict[str, Any]:
         return {name: list(keys)}
 
-    def insert_new(self, table: sa.Table) -> Any:
-        return mysql.insert(table).prefix_with("IGNORE")
+    def insert_new(self, table: sa.Table, *, answers: bool = False) -> Any:
+        insert = mysql.insert(table)
+        if (
+            answers
+        ):  # IGNORE lets other faults of a row pass, too: whoever asks must miss what did not come back
+            return insert.prefix_with("IGNORE")
+        key = next(iter(table.primary_key))
+        return insert.on_duplicate_key_update({key.name: key})
 
     def upsert(
         self,
@@ -121,7 +127,8 @@ class MariaDB:
         return count
 
     def has_member(self, column: ColumnElement[Any], member: ColumnElement[Any]) -> ColumnElement[bool]:
-        return sa.func.json_contains(column, sa.func.json_quote(member)) == const(1)
+        each = json_members(column)  # JSON_CONTAINS takes an escaped character for another than itself
+        return sa.exists(sa.select(const(1)).select_from(each).where(each.c.value == member))
 
     def table_present(self, schema: ColumnElement[Any], table: ColumnElement[Any]) -> sa.Select[Any]:
         catalog = sa.table(

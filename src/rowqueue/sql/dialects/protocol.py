@@ -95,8 +95,13 @@ class Dialect(Protocol):
         """A key that is given as text, in its own type, so that an index on it is used."""
         ...
 
-    def insert_new(self, table: sa.Table) -> Any:
-        """An INSERT that leaves out the rows that a unique index refuses."""
+    def insert_new(self, table: sa.Table, *, answers: bool = False) -> Any:
+        """An INSERT that leaves out the rows that a unique index refuses.
+
+        Args:
+            table: where to.
+            answers: RETURNING gives the new rows only; without it, on MariaDB, those that were there as well.
+        """
         ...
 
     def upsert(

@@ -21,7 +21,7 @@ class Returning:
         """SQLAlchemy's INSERT of the database."""
         raise NotImplementedError
 
-    def insert_new(self, table: sa.Table) -> Any:
+    def insert_new(self, table: sa.Table, *, answers: bool = False) -> Any:
         """An INSERT that leaves out the rows that a unique index refuses."""
         return self.insert(table).on_conflict_do_nothing()
 

@@ -79,7 +79,9 @@ def add(parts: Parts) -> Any:
     keys = [given.c[name] for name in layout.key_columns]
     source = sa.select(*keys, state, parts.now(), parts.now()).order_by(given.c.ordinal)
     columns = [*layout.key, "rowqueue_state", "rowqueue_scheduled_at", "rowqueue_created_at"]
-    insert = parts.dialect.insert_new(layout.base).from_select(columns, source, include_defaults=False)
+    insert = parts.dialect.insert_new(layout.base, answers=True).from_select(
+        columns, source, include_defaults=False
+    )
     return insert.returning(*parts.c.key)
 
 
