@@ -1,5 +1,6 @@
-"""River and gqs on databases of the tests: their tables, their clients, and a look past rowqueue."""
+"""The systems on databases of the tests: their tables, their clients, and a look past rowqueue."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from rowqueue.profiles.gqs import Gqs, init_db
 from rowqueue.profiles.river import Client
 from tests.profiles.gqs_table import Table
 from tests.profiles.river_schema import RIVER_DDL, River
+from tests.profiles.sourcegraph_bench import Bench
 from tests.support.stores import raw
 
 
@@ -71,3 +73,18 @@ def queue(make_queue: Callable[..., Gqs]) -> Gqs:
 def table(gqs_url: str) -> Iterator[Table]:
     with raw(gqs_url, "jobs") as rows:
         yield Table(rows)
+
+
+@pytest.fixture(params=["held"])
+def shape(request: pytest.FixtureRequest) -> str:
+    """How Sourcegraph's rows are worked: in a transaction, or with heartbeats."""
+    return str(request.param)
+
+
+@pytest.fixture
+def bench(database_url: str, shape: str) -> Iterator[Bench]:
+    """Sourcegraph's table."""
+    if database_url.startswith("mariadb"):
+        pytest.skip("Sourcegraph lives on PostgreSQL, and its tests on SQLite")
+    with contextlib.ExitStack() as stack:
+        yield Bench(database_url, stack, shape == "heartbeat")
