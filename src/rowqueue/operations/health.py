@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from rowqueue.core.errors import StoreError
 from rowqueue.core.values import WorkerInfo
 from rowqueue.operations import reading
 from rowqueue.operations.base import Access, Operation, Steps
@@ -72,6 +74,19 @@ class Postgres:
 
 
 @dataclass(frozen=True, slots=True)
+class MariaDB:
+    """A MariaDB or MySQL server: its version as it says it, whether it only reads, how far a commit reaches.
+
+    ``transactions`` are the long ones: connection, age (seconds) and rows locked; None where this user may not see.
+    """
+
+    version: str
+    read_only: bool
+    flush: int
+    transactions: tuple[tuple[int, int, int], ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class SQLite:
     """An SQLite file: the journal's mode, and the level of ``synchronous``."""
 
@@ -130,6 +145,23 @@ def postgres(age: float) -> Operation[Postgres]:
             transactions=tuple(Transaction(*row) for row in transactions),
             hidden=hidden,
         )
+
+    return Operation(steps, Access.READ)
+
+
+def mariadb(age: float) -> Operation[MariaDB]:
+    """How a MariaDB or MySQL server is kept.
+
+    Args:
+        age: how old a transaction is long (seconds).
+    """
+
+    def steps(s: Statements) -> Steps[MariaDB]:
+        ((version, read_only, flush),) = yield from _ask(s, sql.maria_server)
+        transactions: tuple[Any, ...] | None = None
+        with suppress(StoreError):
+            transactions = tuple((yield from _ask(s, sql.maria_transactions, age=age)))
+        return MariaDB(version.removeprefix("5.5.5-"), bool(read_only), flush, transactions)
 
     return Operation(steps, Access.READ)
 

@@ -33,6 +33,17 @@ def create_whole(table: sa.Table, dialect: sa.Dialect) -> str:
     return ", \n\t".join(lines) + f"{closing} {options}"
 
 
+def add_index(index: sa.Index, dialect: sa.Dialect) -> str:
+    """The statement that adds an index, and the column that it may need, to a table that is there."""
+    table = index.table
+    assert table is not None
+    *columns, line = _index(table, index, dialect)
+    added = [f"ADD COLUMN IF NOT EXISTS {column}" for column in columns]
+    return (
+        f"ALTER TABLE {dialect.identifier_preparer.format_table(table)} {', '.join([*added, f'ADD {line}'])}"
+    )
+
+
 def _index(table: sa.Table, index: sa.Index, dialect: sa.Dialect) -> list[str]:
     where = index.dialect_options["postgresql"]["where"]
     quote = dialect.identifier_preparer.quote

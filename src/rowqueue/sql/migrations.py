@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
 
 from rowqueue.sql.dialects.json_table import COLLATION
-from rowqueue.sql.mariadb_ddl import create_whole
+from rowqueue.sql.mariadb_ddl import add_index, create_whole
 from rowqueue.sql.tables import Tables
 
 Migration: TypeAlias = Callable[[Tables, sa.Dialect], Sequence[str]]
@@ -30,6 +30,13 @@ def _backfill(tables: Tables, dialect: sa.Dialect) -> list[str]:
 
 def _idle(tables: Tables, dialect: sa.Dialect) -> list[str]:
     return create(tables.idle, dialect)
+
+
+def create_index(index: sa.Index, dialect: sa.Dialect) -> str:
+    """The DDL of one index of a table that is there."""
+    if dialect.name in COLLATION:
+        return add_index(index, dialect)
+    return str(CreateIndex(index).compile(dialect=dialect)).strip()
 
 
 def create(table: sa.Table, dialect: sa.Dialect) -> list[str]:

@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 from rowqueue.core.errors import DatabaseUnavailable, SchemaError
 from rowqueue.core.values import Finding
 from rowqueue.operations import schema
-from rowqueue.sql.migrations import CURRENT
+from rowqueue.sql.migrations import CURRENT, create_index
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.store import health
 from rowqueue.store.database import Database
@@ -88,5 +88,5 @@ def _table(inspect: sa.Inspector, table: sa.Table) -> Iterator[Finding]:
         if index.name in installed:
             yield Finding("index", ok=True, message=str(index.name))
         else:
-            remedy = str(sa.schema.CreateIndex(index).compile(dialect=inspect.dialect))
-            yield Finding("index", ok=False, message=f"{index.name} is missing", remedy=remedy.strip())
+            remedy = create_index(index, inspect.dialect)
+            yield Finding("index", ok=False, message=f"{index.name} is missing", remedy=remedy)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rowqueue.core.values import Finding
 from rowqueue.operations import health
-from rowqueue.operations.health import Jobs, Postgres
+from rowqueue.operations.health import Jobs, MariaDB, Postgres
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.store import pooler
 from rowqueue.store.database import Database
@@ -28,6 +29,8 @@ def examine(database: Database, statements: Statements, pool: Pool) -> Iterator[
     """Look at the jobs of the default table and at the database under it."""
     if database.name == "sqlite":
         yield from _sqlite(database, pool)
+    elif database.name == "mariadb":
+        yield from _mariadb(pool.run(health.mariadb(LONG)))
     else:
         facts = pool.run(health.postgres(LONG))
         yield from _server(facts)
@@ -166,6 +169,34 @@ def _dead(facts: Postgres, table: str) -> Finding:
         return Finding("dead rows", ok=True, message=message)
     remedy = f"end what holds vacuum back (see above), then VACUUM {table}"
     return Finding("dead rows", ok=False, message=message, remedy=remedy)
+
+
+def _mariadb(facts: MariaDB) -> Iterator[Finding]:
+    maria = "MariaDB" in facts.version
+    number = tuple(int(part) for part in re.findall(r"\d+", facts.version)[:2])
+    name = f"{'MariaDB' if maria else 'MySQL'} {'.'.join(map(str, number))}"
+    new = number >= ((10, 6) if maria else (8, 0))
+    remedy = "" if new else "rowqueue needs MariaDB 10.6 or MySQL 8.0, or newer"
+    yield Finding("server", ok=new, message=name, remedy=remedy)
+    if facts.read_only:
+        remedy = "connect to the primary, or SET GLOBAL read_only = OFF there"
+        yield Finding("server", ok=False, message="it takes no writes: a replica?", remedy=remedy)
+    if facts.flush == 1:
+        yield Finding("commit", ok=True, message="every commit reaches the disk")
+    else:
+        remedy = "SET GLOBAL innodb_flush_log_at_trx_commit = 1, unless that is wanted"
+        message = f"innodb_flush_log_at_trx_commit is {facts.flush}: a power loss may take the last acknowledged jobs"
+        yield Finding("commit", ok=True, message=message, remedy=remedy)
+    for connection, seconds, rows in facts.transactions or ():
+        yield Finding(
+            "transaction",
+            ok=False,
+            message=f"connection {connection} has a transaction open for {span(seconds)}, with {rows:,} rows locked",
+            remedy=f"end it where it was begun, or KILL {connection}",
+        )
+    if facts.transactions is None:
+        remedy = "GRANT PROCESS ON *.* to this user to have them looked at"
+        yield Finding("transaction", ok=True, message="open transactions cannot be seen", remedy=remedy)
 
 
 def _sqlite(database: Database, pool: Pool) -> Iterator[Finding]:

@@ -161,6 +161,37 @@ def vacuum_settings(parts: Parts) -> dict[str, str]:
     return {name: str(value) for name, value in options.items()}
 
 
+# MariaDB
+
+
+def maria_server(_parts: Parts) -> Any:
+    """The server's version, whether it only reads, and how far a commit reaches (1 is the disk)."""
+    return sa.select(
+        sa.func.version(type_=sa.Text()),
+        sa.literal_column("@@global.read_only", sa.Integer()),
+        sa.literal_column("@@global.innodb_flush_log_at_trx_commit", sa.Integer()),
+    )
+
+
+def maria_transactions(_parts: Parts) -> Any:
+    """InnoDB transactions that are older than ``age`` seconds, longest first: they hold locks, and the undo log back.
+
+    Only with the right PROCESS.
+    """
+    open_ = sa.table("innodb_trx", *(sa.column(name) for name in _TRX), schema="information_schema")
+    now = sa.func.now(type_=sa.DateTime())  # as the server's clock on the wall has it, like trx_started
+    age = sa.func.timestampdiff(sa.literal_column("SECOND"), open_.c.trx_started, now, type_=sa.Integer())
+    return (
+        sa.select(open_.c.trx_mysql_thread_id, age, open_.c.trx_rows_locked)
+        .where(age > param("age", _SECONDS))
+        .order_by(age.desc())
+        .limit(const(20))
+    )
+
+
+_TRX = ("trx_mysql_thread_id", "trx_started", "trx_rows_locked")
+
+
 # SQLite
 
 

@@ -110,6 +110,8 @@ def from_mysql(code: int, name: str, said: str) -> errors.StoreError:
             )
         case 1146:
             return errors.SchemaMissing(f"{said}: run 'rowqueue init'")
+        case 1176:
+            return errors.SchemaTooOld(f"an index is missing ({said}): run 'rowqueue doctor'")
         case 1054:
             return errors.SchemaTooOld(f"{said}: run 'rowqueue init'")
         case 1290 | 1792 | 1836:
