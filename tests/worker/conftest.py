@@ -5,6 +5,7 @@ import pytest
 
 from rowqueue import App, RetryPolicy
 from tests.worker.held_jobs import Effects, effects_in
+from tests.worker.uploads import Uploads
 
 
 @pytest.fixture
@@ -26,3 +27,12 @@ def way(request: pytest.FixtureRequest) -> str:
 def effects(database_url: str) -> Effects:
     """A table of the user's own in the same database, and what is in it."""
     return effects_in(database_url)
+
+
+@pytest.fixture
+def uploads(app: App, database_url: str) -> Iterator[Uploads]:
+    """A table of the user's."""
+    made = Uploads(app, database_url)
+    yield made
+    made.store.close()
+    made.engine.dispose()

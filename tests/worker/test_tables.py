@@ -3,8 +3,6 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,22 +11,19 @@ import sqlalchemy as sa
 from rowqueue import (
     App,
     Cancel,
-    Column,
     ConfigurationError,
     Context,
     Discard,
-    JobTable,
     Retry,
-    RetryPolicy,
     SchemaError,
     Skip,
     Snooze,
     Store,
 )
-from rowqueue.app.connections import SyncConnection
 from rowqueue.worker import Worker, events
 from tests.mapping.shapes import Shape, made
 from tests.worker.harness import Running, drain
+from tests.worker.uploads import Upload, Uploads
 
 SHAPES = {
     "lease": Shape(),
@@ -36,69 +31,6 @@ SHAPES = {
     "sidecar": Shape(fence="none", expiry="none", key="text", optional=frozenset()),
     "view": Shape(view=True, key="uuid", retryable="errored"),
 }
-
-
-@dataclass
-class Upload:
-    id: int
-    size: int
-    state: str
-
-
-class Uploads:
-    """A table with a column for everything, made and read past the store."""
-
-    def __init__(self, app: App, url: str) -> None:
-        self.app = app
-        self.engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
-        moment = sa.DateTime(timezone=True) if url.startswith("postgresql") else sa.BigInteger()
-        numbers = ("size", "lease", "attempt", "failures", "rescues", "snoozes")
-        moments = ("leased_until", "scheduled_at", "finalized_at", "cancel_requested_at")
-        self.table = sa.Table(
-            "uploads",
-            sa.MetaData(),
-            sa.Column("id", sa.Integer, primary_key=True),
-            sa.Column("state", sa.Text, nullable=False),
-            *(sa.Column(name, sa.Integer, nullable=False, server_default="0") for name in numbers),
-            *(sa.Column(name, moment) for name in moments),
-            sa.Column("attempted_by", sa.Text),
-            sa.Column("message", sa.Text),
-        )
-        self.table.metadata.create_all(self.engine)
-        states = {"available": "queued", "running": "busy", "completed": "done", "discarded": "bad"}
-        mapping = JobTable(
-            "uploads",
-            columns={"errors": Column("message", "message")},
-            states={**states, "cancelled": "cancelled"},
-            order_by=lambda t: t.c.id,
-            record=lambda row: Upload(row["id"], row["size"], row["state"]),
-        )
-        self.store = app.table("uploads", mapping, retry=RetryPolicy.constant(0), max_failures=3)
-
-    def add(self, *sizes: int) -> None:
-        with self.engine.begin() as connection:
-            for size in sizes:
-                connection.execute(self.table.insert().values(state="queued", size=size))
-
-    def column(self, name: str) -> list[Any]:
-        with self.engine.connect() as connection:
-            return list(connection.scalars(sa.select(self.table.c[name]).order_by(self.table.c.id)))
-
-    def set(self, **values: Any) -> None:
-        with self.engine.begin() as connection:
-            connection.execute(sa.update(self.table).values(**values))
-
-    @property
-    def past(self) -> Any:
-        return sa.text("now() - interval '1 hour'" if self.engine.dialect.name == "postgresql" else "1")
-
-
-@pytest.fixture
-def uploads(app: App, database_url: str) -> Iterator[Uploads]:
-    made = Uploads(app, database_url)
-    yield made
-    made.store.close()
-    made.engine.dispose()
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -237,206 +169,6 @@ def test_a_snoozed_row_runs_when_it_is_due(app: App, uploads: Uploads) -> None:
     with Running(app, poll=60) as running:  # the due time wakes it, not the poll
         running.wait_for(events.Completed)
     assert attempts == [1, 1]
-
-
-def test_a_timeout_fails_the_attempt(app: App, uploads: Uploads) -> None:
-    @app.job(table="uploads", timeout=0.05, retry=RetryPolicy.constant(3600))
-    async def work(upload: Upload) -> None:
-        await asyncio.Event().wait()
-
-    uploads.add(1)
-    drain(app)
-    assert "ran longer than its timeout" in uploads.column("message")[0]
-    assert uploads.column("state") == ["queued"]
-
-
-def test_a_running_row_is_cancelled(app: App, uploads: Uploads) -> None:
-    @app.job(table="uploads")
-    async def work(upload: Upload) -> None:
-        await asyncio.Event().wait()
-
-    uploads.add(1)
-    with Running(app, lease=2, renew=0.05) as running:
-        running.wait_for(events.Started)
-        assert uploads.store.cancel(1)
-        running.wait_for(events.Cancelled)
-    assert uploads.column("state") == ["cancelled"]
-
-
-def test_leases_are_renewed(app: App, uploads: Uploads) -> None:
-    go = threading.Event()
-
-    @app.job(table="uploads")
-    def work(upload: Upload) -> None:
-        go.wait(20)
-
-    uploads.add(1)
-    with Running(app, lease=2, renew=0.05) as running:
-        running.wait_for(events.Started)
-        first = uploads.column("leased_until")
-        while uploads.column("leased_until") == first:
-            assert not go.wait(0.02)
-        go.set()
-        running.wait_for(events.Completed)
-    assert uploads.column("rescues") == [0]
-
-
-def test_a_dead_workers_row_is_rescued_and_a_stale_write_refused(app: App, uploads: Uploads) -> None:
-    go, starts = threading.Event(), []
-
-    @app.job(table="uploads")
-    def work(context: Context, upload: Upload) -> None:
-        starts.append(context.job.lease)
-        if len(starts) == 1:
-            go.wait(20)
-
-    uploads.add(1)
-    with Running(app, tables={"uploads": 1}, lease=600, renew=60) as running:
-        running.wait_for(events.Started)
-        uploads.set(leased_until=uploads.past)
-        with Running(app, renew=0.05) as other:
-            other.wait_for(events.Completed)
-        go.set()
-        running.wait_for(events.Refused)
-    assert uploads.column("rescues") == [1]
-    assert uploads.column("state") == ["done"]
-    assert starts[0] < starts[1]
-
-
-@pytest.mark.parametrize("commits", [True, False])
-def test_complete_in_commits_with_the_work(app: App, uploads: Uploads, commits: bool) -> None:
-    @app.job(table="uploads")
-    def work(context: Context, upload: Upload) -> None:
-        with uploads.engine.connect() as connection:
-            done: SyncConnection = connection
-            connection.execute(sa.update(uploads.table).values(size=99))
-            context.complete_in(done)
-            if commits:
-                connection.commit()
-
-    uploads.add(1)
-    drain(app)
-    assert uploads.column("size") == [99 if commits else 1]
-    assert uploads.column("state") == ["done" if commits else "bad"]
-    assert uploads.column("failures") == [0 if commits else 3]
-
-
-def test_a_stop_gives_back_what_does_not_end(app: App, uploads: Uploads) -> None:
-    go = threading.Event()
-
-    @app.job(table="uploads")
-    def work(upload: Upload) -> None:
-        go.wait(20)
-
-    uploads.add(1)
-    running = Running(app, grace=0)
-    running._thread.start()
-    running.wait_for(events.Started)
-    running.worker.stop()
-    assert running.join() == 1
-    go.set()
-    assert uploads.column("state") == ["queued"]
-    assert uploads.column("attempt") == [0]
-
-
-def test_old_rows_of_a_users_table_are_never_deleted(app: App, uploads: Uploads) -> None:
-    uploads.add(1)
-    uploads.set(
-        state="done",
-        finalized_at=sa.text("timestamp '2001-01-01'") if uploads.engine.dialect.name == "postgresql" else 1,
-    )
-
-    @app.job(table="uploads")
-    def work(upload: Upload) -> None: ...
-
-    @app.job(kind="plain")
-    def plain() -> None: ...
-
-    job = plain.enqueue()
-    with Running(app) as running:
-        running.wait_for(events.Completed, job)
-    assert uploads.column("state") == ["done"]
-
-
-def test_before_claim_adds_a_condition_that_follows_what_runs(app: App, uploads: Uploads) -> None:
-    budget, running_now, most = 10, 0, 0
-    lock = threading.Lock()
-
-    def fits() -> Callable[[Any], Any]:
-        with lock:
-            left = budget - running_now
-        return lambda t: t.c.size <= left
-
-    @app.job(table="uploads", before_claim=fits)
-    def work(upload: Upload) -> None:
-        nonlocal running_now, most
-        with lock:
-            running_now += upload.size
-            most = max(most, running_now)
-        with lock:
-            running_now -= upload.size
-
-    uploads.add(6, 7, 8, 11)
-    with Running(app, tables={"uploads": 1}, poll=60) as running:
-        running.wait_for(events.Completed, count=3)
-    assert uploads.column("state") == ["done", "done", "done", "queued"]
-    assert most == 8
-
-
-def test_a_table_with_a_budget_is_looked_at_again_when_a_row_ends(app: App, uploads: Uploads) -> None:
-    go = threading.Event()
-
-    @app.job(table="uploads", before_claim=lambda: None)
-    def work(upload: Upload) -> None:
-        go.wait(20)
-
-    uploads.add(6)
-    with Running(app, poll=60) as running:
-        running.wait_for(events.Started)
-        uploads.add(7)  # nobody tells the worker
-        go.set()
-        running.wait_for(events.Completed, count=2)
-
-
-@pytest.mark.parametrize("awaited", [False, True])
-def test_before_claim_skips_a_turn_and_a_drain_waits_for_it(
-    app: App, uploads: Uploads, awaited: bool
-) -> None:
-    answers: list[Any] = [False, False, None]
-
-    def answer() -> Any:
-        return answers.pop(0) if len(answers) > 1 else answers[0]
-
-    async def later() -> Any:
-        return answer()
-
-    hook: Callable[[], Any | Awaitable[Any]] = later if awaited else answer
-
-    @app.job(table="uploads", before_claim=hook)
-    def work(upload: Upload) -> None:
-        assert answers == [None]
-
-    uploads.add(1)
-    drain(app)
-    assert uploads.column("state") == ["done"]
-
-
-def test_a_hook_that_raises_is_asked_again(app: App, uploads: Uploads) -> None:
-    tries = 0
-
-    def hook() -> None:
-        nonlocal tries
-        tries += 1
-        if tries < 3:
-            raise OSError("no /proc")
-
-    @app.job(table="uploads", before_claim=hook)
-    def work(upload: Upload) -> None: ...
-
-    uploads.add(1)
-    running = drain(app)
-    assert uploads.column("state") == ["done"]
-    assert running.worker.counts[events.Reconnecting] == 2
 
 
 def test_a_missing_sidecar_is_said_at_the_start(database_url: str) -> None:
