@@ -21,6 +21,7 @@ import rowqueue
 from rowqueue import App, Context, Enqueued, RetryPolicy, State
 from rowqueue.app.arguments import Arguments
 from rowqueue.app.bound import AsyncBound, Bound
+from rowqueue.worker import events
 
 app = App("sqlite:///jobs.db", lease=timedelta(seconds=30), retry=RetryPolicy.exponential(), max_attempts=5)
 
@@ -228,3 +229,19 @@ def registry() -> None:
         assert_type(job.timeout, float | None)
     app.init()
     app.close()
+
+
+def on_failure(event: events.Failed) -> None:
+    print(event.job.kind, event.error, event.delay)
+
+
+def on_ending(event: events.Finished) -> None:
+    print(event.job.kind, event.state)
+
+
+def listening(everything: list[events.Event]) -> None:
+    assert_type(app.on(on_failure, events.Failed), Callable[[events.Failed], object])
+    app.on(on_ending, events.Failed, events.Completed)
+    app.on(everything.append)
+    app.on(print)
+    app.on(lambda event: print(event.job.kind, event.delay), events.Failed)

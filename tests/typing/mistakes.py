@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowqueue import App, Claim, Context, NewJob, RetryPolicy, Store
+from rowqueue.worker import events
 
 app = App("sqlite:///jobs.db", lease="30")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 app_without_database = App()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -84,3 +86,8 @@ def stores(store: Store, claim: Claim) -> None:
     store.claim("10")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     RetryPolicy.constant("5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     claim.lease = 3  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def listening(on_failure: Callable[[events.Failed], None]) -> None:
+    app.on(on_failure, events.Completed)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.on("print", events.Completed)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

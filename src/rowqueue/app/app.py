@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
 from rowqueue.app.backfill import Args, Backfill
 from rowqueue.app.context import Context
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+E = TypeVar("E")
+Listener: TypeAlias = tuple[Callable[[Any], object], tuple[type[Any], ...]]
 _TABLE_OPTIONS = ("lease", "retry", "max_attempts", "max_rescues", "max_failures", "payload_limit")
 
 
@@ -95,6 +97,7 @@ class App:
         self._backfills: dict[str, Backfill] = {}
         self._tables: dict[str, Store] = {}
         self._table_jobs: dict[str, TableJob[..., Any]] = {}
+        self._listeners: list[Listener] = []
 
     def __repr__(self) -> str:
         url = self.stores.database.url.render_as_string(hide_password=True)
@@ -131,6 +134,39 @@ class App:
             await job.stores.aclose()
         await self.stores.aclose()
         self.close()
+
+    def on(self, callback: Callable[[E], object], *types: type[E]) -> Callable[[E], object]:
+        """Call ``callback(event)`` for what happens in every worker of this app in this process.
+
+        A worker takes what was registered before it starts. It calls in its loop's thread, so a callback must be
+        quick; one that raises is logged. What happens in other processes is told there, where they import the same
+        app; a child that runs a ``process=True`` job tells its worker, not its own copy of the app.
+
+        Args:
+            callback: takes the event; for several types, their common base such as ``JobEvent``.
+            types: classes of ``rowqueue.worker.events``; their subclasses count, too. None is all.
+
+        Returns:
+            The callback.
+
+        Raises:
+            ConfigurationError: the callback cannot be called, or a type is no class.
+
+        Example:
+            >>> from rowqueue.worker import events
+            >>> app.on(lambda event: print(event.job.kind, event.error), events.Failed)  # doctest: +SKIP
+        """
+        if not callable(callback) or not all(isinstance(each, type) for each in types):
+            raise ConfigurationError(
+                "app.on takes a function and classes of rowqueue.worker.events: app.on(print, events.Failed)"
+            )
+        self._listeners.append((callback, types))
+        return callback
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """What ``on`` registered so far: each callback with its types."""
+        return tuple(self._listeners)
 
     @overload
     def job(self, function: TakesAnything[P, R], /) -> JobFunction[P, R]: ...

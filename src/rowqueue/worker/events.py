@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from rowqueue.core.errors import ConfigurationError
 from rowqueue.core.states import State
 from rowqueue.core.values import Job, Reason, Rescued
 
@@ -209,7 +210,14 @@ class Events:
         self._subscribers: list[tuple[Callback, tuple[type[Event], ...]]] = []
 
     def on(self, callback: Callback, *types: type[Event]) -> Callback:
-        """Call ``callback(event)`` for events of these types and their subtypes; none is all."""
+        """Call ``callback(event)`` for events of these types and their subtypes; none is all.
+
+        Raises:
+            ConfigurationError: a type is no event.
+        """
+        for each in types:
+            if not isinstance(each, type) or not issubclass(each, Event):
+                raise ConfigurationError(f"{each!r} is no event: take classes of rowqueue.worker.events")
         self._subscribers.append((callback, types or (Event,)))
         self._callbacks.clear()
         return callback

@@ -158,6 +158,7 @@ class Worker:
         """Call ``callback(event)`` for events of these types and their subtypes; none is all.
 
         It is called in the loop's thread and must be quick. Subscribe before the worker runs.
+        ``App.on`` does it for every worker of an app.
 
         Example:
             >>> worker.on(print, events.Failed, events.Refused)  # doctest: +SKIP
@@ -202,6 +203,8 @@ class Worker:
 
     async def _run(self, *, with_signals: bool) -> int:
         log_to(self.events, logging.getLogger("rowqueue"))
+        for callback, types in () if self.app is None else self.app.listeners:
+            self.events.on(callback, *types)
         loop = asyncio.get_running_loop()
         if started_by_worker():
             raise ConfigurationError(
