@@ -35,10 +35,12 @@ def store(shop: Path, database_url: str):
     store.close()
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_drain(shop: Path, store: Store, processes: str):
+@pytest.mark.parametrize(
+    "options", ["--processes 1", "--processes 2", "--processes 2 --no-listen --prefetch 5"]
+)
+def test_drain(shop: Path, store: Store, options: str):
     store.enqueue_many([NewJob(kind="greet", args={"name": str(number)}) for number in range(20)])
-    result = rowqueue("work", "shop:app", "--drain", "--processes", processes, "--poll", "0.1", cwd=shop)
+    result = rowqueue("work", "shop:app", "--drain", *options.split(), "--poll", "0.1", cwd=shop)
     assert result.returncode == 0, result.stderr
     assert sorted(result.stdout.split()[1::2], key=int) == [str(number) for number in range(20)]
     assert store.stats().total(State.COMPLETED) == 20

@@ -66,11 +66,11 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(private_postgres: Priva
         running.wait_for(events.Started, job)
         private_postgres.stop("immediate")
         go.set()
-        for doing in ("finishing jobs", "renewing leases", "claiming jobs"):
+        for doing in ("finishing jobs", "renewing leases", "looking for jobs"):
             running.wait_for(events.Reconnecting, such=lambda event, doing=doing: event.doing == doing)
         private_postgres.start()
         running.wait_for(events.Completed, job)
-        running.wait_for(events.Reconnected, such=lambda event: event.doing == "claiming jobs")
+        running.wait_for(events.Reconnected, such=lambda event: event.doing == "looking for jobs")
         app.close()
         running.wait_for(events.Completed, handler.enqueue())
     row = running.row(job)
@@ -216,7 +216,8 @@ def test_a_batch_that_the_database_refuses_is_written_one_by_one(app: App, monke
     assert running.said(events.ResultDropped)[0].job.id == jobs[2].job.id
 
 
-def test_at_most_three_connections_whatever_the_concurrency(postgres_app: App, postgres_database):
+@pytest.mark.parametrize("listen, limit", [(True, 4), (False, 3)])
+def test_few_connections_whatever_the_concurrency(listen, limit, postgres_app: App, postgres_database):
     most = 0
 
     @postgres_app.job(kind="m")
@@ -228,9 +229,9 @@ def test_at_most_three_connections_whatever_the_concurrency(postgres_app: App, p
     )
     handler.enqueue_many([()] * 2000)
     postgres_app.close()
-    running = Running(postgres_app, concurrency=50, lease=1, renew=0.05)
+    running = Running(postgres_app, concurrency=50, lease=1, renew=0.05, listen=listen)
     with psycopg.connect(postgres_database, autocommit=True) as connection, running:
         while len(running.said(events.Completed)) < 2000:
             row = connection.execute(query + " AND backend_type = 'client backend'").fetchone()
             most = max(most, row[0] if row else 0)
-    assert 2 <= most <= 3
+    assert 2 <= most <= limit

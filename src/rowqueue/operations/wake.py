@@ -18,12 +18,10 @@ class Look:
     Attributes:
         ready: the queues that have a job to claim.
         due: seconds until the next scheduled or retryable job is due; None where there is none.
-        changes: another number after another connection's commit; None where there is no such number.
     """
 
     ready: tuple[str, ...]
     due: float | None
-    changes: int | None
 
 
 def look(queues: Sequence[str]) -> Operation[Look]:
@@ -31,9 +29,8 @@ def look(queues: Sequence[str]) -> Operation[Look]:
 
     def steps(s: Statements) -> Steps[Look]:
         rows = yield s.call_rows("look", "given", {"queue": list(queues)})
-        due, changes = rows[0][2:] if rows else (None, None)
-        ready = tuple(queue for queue, is_ready, *_ in rows if is_ready)
-        return Look(ready, None if due is None else float(due), changes)
+        due = rows[0][2] if rows else None
+        return Look(tuple(row[0] for row in rows if row[1]), None if due is None else float(due))
 
     return Operation(steps, Access.READ)
 

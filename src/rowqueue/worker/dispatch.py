@@ -12,8 +12,8 @@ from rowqueue.app.table_job import Handler
 from rowqueue.core.values import Claim
 from rowqueue.store import AsyncStore
 from rowqueue.worker.attempt import Attempt, Held
+from rowqueue.worker.buffer import Buffer
 from rowqueue.worker.events import Claimed, Events, LeaseLost, Unknown
-from rowqueue.worker.execute import Execution
 from rowqueue.worker.lane import Lane
 from rowqueue.worker.patience import Patience
 
@@ -29,7 +29,7 @@ class Dispatch:
         stores: what handlers' contexts use.
         store: where unknown kinds are snoozed.
         held: whose leases are kept.
-        execution: who runs handlers.
+        buffer: who runs handlers, each when there is a slot.
         patience: waits for a database that is away.
         events: who is told.
         on_written: called after jobs of unknown kinds were snoozed.
@@ -41,7 +41,7 @@ class Dispatch:
         stores: Stores,
         store: AsyncStore,
         held: Held,
-        execution: Execution,
+        buffer: Buffer,
         patience: Patience,
         events: Events,
         on_written: Callable[[], None],
@@ -50,7 +50,7 @@ class Dispatch:
         self._stores = stores
         self._store = store
         self._held = held
-        self._execution = execution
+        self._buffer = buffer
         self._patience = patience
         self._events = events
         self._unknown = Lane(self._snooze, on_written)
@@ -76,7 +76,13 @@ class Dispatch:
             if stale.lose() and not stale.ended:
                 self._events.emit(LeaseLost, stale.claim.job, "lost")
         for attempt in attempts:
-            self._execution.start(attempt)
+            self._buffer.add(attempt)
+        self._buffer.fill()
+
+    @property
+    def room(self) -> int:
+        """How many more may be claimed than can start."""
+        return self._buffer.room
 
     def __len__(self) -> int:
         """How many unknown jobs are not given back yet."""

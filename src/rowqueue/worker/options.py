@@ -33,6 +33,8 @@ class WorkerOptions:
         grace: how long handlers may go on after a stop was asked for.
         worker_id: who it is in the database: new for each start.
         drain: stop when there is nothing left to do.
+        listen: let the database wake it, besides the poll.
+        prefetch: how many jobs may be claimed before a slot is free for them.
         heartbeat: how often it says that it lives.
         prune: how often old final jobs are deleted.
     """
@@ -45,6 +47,8 @@ class WorkerOptions:
     grace: float = 30.0
     worker_id: str = field(default_factory=new_worker_id)
     drain: bool = False
+    listen: bool = True
+    prefetch: int = 0
     heartbeat: float = 10.0
     prune: float = 60.0
 
@@ -60,6 +64,8 @@ def checked_options(
     grace: Seconds,
     worker_id: str | None,
     drain: bool,
+    listen: bool = True,
+    prefetch: int = 0,
     optional: bool = False,
 ) -> WorkerOptions:
     """Make ``WorkerOptions`` of what a caller wrote.
@@ -74,6 +80,8 @@ def checked_options(
         grace: 0 or more.
         worker_id: None makes one.
         drain: stop when there is nothing left to do.
+        listen: let the database wake it.
+        prefetch: from 0 to 100,000 jobs.
         optional: there need be no queue, because there are other tables to work.
 
     Raises:
@@ -102,6 +110,8 @@ def checked_options(
         grace=seconds_of(grace, "grace"),
         worker_id=new_worker_id() if worker_id is None else names.text(worker_id, "worker_id"),
         drain=drain,
+        listen=listen,
+        prefetch=names.whole(prefetch, "prefetch", 0, 100_000),
     )
 
 

@@ -90,7 +90,7 @@ class Runtime:
         """Stop; a second time with ``hard`` to wait for no handler."""
         self._hard = self._hard or hard
         for source in self._sources:
-            source.claiming.stop()  # first, or what the event says would not be true yet
+            source.stop()  # first, or what the event says would not be true yet
         self._events.emit(happened.WorkerStopping, self._options.worker_id, self._hard)
         self._stopping.set()
         self._changed.up()
@@ -136,7 +136,7 @@ class Runtime:
 
     async def _wind_down(self, claiming: asyncio.Task[None]) -> int:
         for source in self._sources:
-            source.claiming.stop()  # drained, or cancelled from outside
+            source.stop()  # drained, or cancelled from outside
         await self._until(claiming.done, FLUSH)  # its last claim may be under way
         if not await self._until(lambda: not self._busy(), self._options.grace, or_when=lambda: self._hard):
             await self._give_back()

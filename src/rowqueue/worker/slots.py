@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 
 class Slots:
@@ -26,19 +26,32 @@ class Slots:
         """Free slots in all."""
         return self._total - self.busy
 
-    def free(self) -> dict[str, int]:
+    def open(self) -> list[str]:
+        """The queues of which one more job could start."""
+        return [queue for queue in self._order if self._free[queue] > 0] if self.left > 0 else []
+
+    def can_start(self, queue: str) -> bool:
+        """One more job of that queue could start."""
+        return self.left > 0 and self._free[self.slot_of(queue)] > 0
+
+    def free(self, ahead: int = 0, first: Collection[str] = ()) -> dict[str, int]:
         """Free slots by queue, at most ``left`` in all, without queues that have none.
+
+        Args:
+            ahead: so many more than are free, of each queue and in all.
+            first: the queues to ask before others, should there be fewer slots than queues.
 
         What is free in all is shared evenly, because a claim takes from queues in any order, and
         under load the first would leave nothing to the others. A share that its queue does not
         use goes to the others with the next claim, which follows at once.
         """
-        left = self.left
+        left = self.left + ahead
         if left <= 0:
             return {}
-        queues = [queue for queue in self._order if self._free[queue] > 0][:left]
+        free = [queue for queue in self._order if self._free[queue] + ahead > 0]
+        queues = sorted(free, key=lambda queue: queue not in first)[:left]
         share, rest = divmod(left, len(queues) or 1)
-        return {queue: min(self._free[queue], share + (n < rest)) for n, queue in enumerate(queues)}
+        return {queue: min(self._free[queue] + ahead, share + (n < rest)) for n, queue in enumerate(queues)}
 
     def rotate(self, asked: int) -> None:
         """So many queues were asked: begin with the ones after them."""

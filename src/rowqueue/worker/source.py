@@ -17,8 +17,10 @@ from rowqueue.core.errors import StoreError
 from rowqueue.core.finish import Finish
 from rowqueue.core.states import Verb
 from rowqueue.core.values import Claim
+from rowqueue.operations.wake import Look, look
 from rowqueue.store import AsyncStore, Store
 from rowqueue.worker.attempt import Attempt, Held, Interruption
+from rowqueue.worker.buffer import Buffer
 from rowqueue.worker.children import Children
 from rowqueue.worker.claiming import Claiming, Take
 from rowqueue.worker.dispatch import Dispatch
@@ -33,6 +35,7 @@ from rowqueue.worker.renewal import Renewal
 from rowqueue.worker.slots import Slots, TableSlots
 from rowqueue.worker.threads import Threads
 from rowqueue.worker.upkeep import Upkeep
+from rowqueue.worker.waking import wake
 
 if TYPE_CHECKING:
     from rowqueue.worker.holds import Ends, Holds
@@ -65,7 +68,7 @@ class Shared:
 
 class Source:
     """Works one table. Connections: two of ``store``, claims on one while endings are written on the other,
-    and one of the renewal's. LISTEN will have the fourth.
+    one of the renewal's, and one that listens.
 
     Args:
         options: the worker's, for this table.
@@ -97,6 +100,7 @@ class Source:
             self.slots = Slots(options.queues, options.concurrency, self._changed)
         else:
             self.slots = TableSlots(table.kind, options.concurrency, self._changed)
+        self._patience, self._events = patience, events
         self._finishing = Finishing(self.store, self.held, patience, events, self._written)
         endings = Endings(settings.retry, settings.payload_limit)
         execution = Execution(
@@ -110,8 +114,9 @@ class Source:
             self._make_holds,
         )
         self._execution, self._shared, self._endings = execution, shared, endings
+        self._buffer = Buffer(options.prefetch, self.slots, execution.start, self.held, self._finishing)
         self._dispatch = Dispatch(
-            jobs, stores, self.store, self.held, execution, patience, events, self._changed
+            jobs, stores, self.store, self.held, self._buffer, patience, events, self._changed
         )
         self.claiming = Claiming(
             options,
@@ -123,9 +128,18 @@ class Source:
             shared.drain,
             self._nothing_left,
             fickle=table is not None and table.before_claim is not None,
+            see=self._see if self._ours else None,
+            on_due=lambda due: self._upkeep.due_is(due),  # noqa: PLW0108 - it is made below
         )
         self._upkeep = Upkeep(
-            options, kinds, self.store, patience, self.claiming.ready, events, ours=self._ours
+            options,
+            kinds,
+            self.store,
+            patience,
+            self.claiming.ready,
+            events,
+            lambda: self.claiming.resting,
+            ours=self._ours,
         )
         self._renewing = Store.over(stores.database, settings, table=mapping, pool_size=1)
         self.renewal = Renewal(options, self._renewing, self.held, shared.loop, events)
@@ -149,12 +163,18 @@ class Source:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What must run for ever, beside the claiming."""
-        return self._finishing.loops() + self._dispatch.loops() + self._upkeep.loops()
+        wakes = wake(self._options, self.store, self.claiming, self._upkeep, self._patience, self._events)
+        return self._finishing.loops() + self._dispatch.loops() + self._upkeep.loops() + wakes
+
+    def stop(self) -> None:
+        """Claim no more, and give back what was claimed ahead."""
+        self.claiming.stop()
+        self._buffer.stop()
 
     @property
     def is_idle(self) -> bool:
-        """Nothing runs, and all endings are written."""
-        return not self.slots.busy and not self._unwritten()
+        """Nothing runs or waits for a slot, and all endings are written."""
+        return not self.slots.busy and not self._buffer and not self._unwritten()
 
     @property
     def is_written(self) -> bool:
@@ -214,6 +234,7 @@ class Source:
     # what the parts tell each other
 
     def _changed(self) -> None:
+        self._buffer.fill()
         self.claiming.look()
         self._on_change()
 
@@ -226,6 +247,9 @@ class Source:
 
     def _unwritten(self) -> int:
         return len(self._finishing) + len(self._dispatch)
+
+    def _see(self, queues: list[str]) -> Awaitable[Look]:
+        return self.store.run(look(queues))
 
     async def _nothing_left(self) -> bool:
         promoted = await self._upkeep.promote()

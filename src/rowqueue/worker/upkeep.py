@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine
@@ -18,6 +19,9 @@ BATCH = 1000
 TAKEN = 0.02
 """Seconds to wait when due jobs are just being promoted by somebody else."""
 
+UNTOLD = 1.25
+"""Polls after which the next due time is asked for, when no look has told it."""
+
 SILENCE = 300.0
 """Seconds after which a worker that says nothing is forgotten."""
 
@@ -32,6 +36,7 @@ class Upkeep:
         patience: waits for a database that is away.
         ready: called with the queues in which jobs became available.
         events: who is told of rescues.
+        idle: whether there are free slots and nothing to do, for people to see.
         ours: these are the default tables: workers are listed in them, and old jobs deleted.
     """
 
@@ -43,6 +48,7 @@ class Upkeep:
         patience: Patience,
         ready: Callable[[Collection[str]], None],
         events: Events,
+        idle: Callable[[], bool],
         ours: bool = True,
     ) -> None:
         self._options = options
@@ -51,14 +57,32 @@ class Upkeep:
         self._patience = patience
         self._ready = ready
         self._events = events
+        self._idle = idle
         self._ours = ours
         self._due = Wake()
-        self._asleep_until = 0.0
+        self._due_at = math.inf
+        self._ask_at = 0.0
 
     def due_in(self, seconds: float) -> None:
         """A job was put off in this process: be awake when it is due, however long the poll."""
-        if time.monotonic() + seconds < self._asleep_until:
+        at = time.monotonic() + seconds
+        if at < self._due_at:
+            self._due_at = at
             self._due.up()
+
+    def due_is(self, seconds: float | None) -> None:
+        """Somebody looked just now: that is when the next job is due (None: there is none), so it need not be asked."""
+        now = time.monotonic()
+        earlier = self._due_at
+        self._due_at = math.inf if seconds is None else now + seconds
+        self._ask_at = now + UNTOLD * self._options.poll
+        if self._due_at < earlier:
+            self._due.up()
+
+    def ask(self) -> None:
+        """A job was put off somewhere: ask when the next one is due."""
+        self._ask_at = 0.0
+        self._due.up()
 
     async def promote(self) -> Collection[str]:
         """Make due jobs available; returns their queues."""
@@ -84,21 +108,26 @@ class Upkeep:
     async def heartbeat(self) -> None:
         """Say that this worker lives."""
         await self._store.heartbeat(
-            self._options.worker_id, queues=dict(self._options.queues), kinds=self._kinds, idle=False
+            self._options.worker_id, queues=dict(self._options.queues), kinds=self._kinds, idle=self._idle()
         )
 
     async def _promote_when_due(self) -> None:
         while True:
-            due = await self._patience.ask("asking for the next due time", self._store.next_due)
-            pause = self._options.poll if due is None else min(self._options.poll, due)
-            if pause <= 0:
-                if await self.promote():
-                    continue
-                pause = TAKEN
-            self._asleep_until = time.monotonic() + pause
-            await self._due.sleep(pause)
-            if not self._ours and pause == due:  # where no state says scheduled, due rows wait for the claim
-                self._ready(self._options.queues)
+            now = time.monotonic()
+            if now < min(self._due_at, self._ask_at):
+                await self._due.sleep(min(self._due_at, self._ask_at) - now)
+            elif now < self._due_at:
+                await self._ask()
+            else:
+                promoted = await self.promote()
+                if not self._ours:  # where no state says scheduled, due rows wait for the claim
+                    self._ready(self._options.queues)
+                await self._ask()
+                if not promoted and self._due_at <= time.monotonic():  # others are promoting them
+                    await asyncio.sleep(TAKEN)
+
+    async def _ask(self) -> None:
+        self.due_is(await self._patience.ask("asking for the next due time", self._store.next_due))
 
     async def rescue(self) -> None:
         """Make expired claims available again."""

@@ -18,6 +18,7 @@ from rowqueue.core.values import Seconds
 from rowqueue.store import Store
 from rowqueue.worker.app_path import find_app_path
 from rowqueue.worker.child import started_by_worker
+from rowqueue.worker.collector import calm_collector
 from rowqueue.worker.events import Callback, Event, Events
 from rowqueue.worker.logs import log_to
 from rowqueue.worker.options import DEFAULT_CONCURRENCY, WorkerOptions, checked_options
@@ -30,10 +31,10 @@ class Worker:
     """Claims and runs an app's jobs, or the rows of a store over a table of yours, in one process.
 
     ``async def`` jobs run in one event loop, ``def`` jobs in threads, those with
-    ``process=True`` in children, one each, which are kept for the next jobs. It keeps three connections
-    to the database, whatever the concurrency (handlers' own are counted apart), and waits for a
-    database that goes away. Each table of yours (``@app.job(table=...)``) has slots, leases and three
-    connections of its own.
+    ``process=True`` in children, one each, which are kept for the next jobs. It keeps four connections
+    to the database (three without ``listen``), whatever the concurrency (handlers' own are counted
+    apart), and waits for a database that goes away. Each table of yours (``@app.job(table=...)``) has
+    slots, leases and three connections of its own, and is polled on PostgreSQL.
 
     Args:
         app: its registered jobs, and its database; or a ``Store`` over a table of yours.
@@ -52,6 +53,12 @@ class Worker:
         worker_id: who it is in the database; None is host, process and a random part.
         drain: stop when nothing is available or due in its queues and nothing runs here. Jobs that
             are due later, retries among them, are not waited for.
+        listen: let the database wake it, besides the poll: on PostgreSQL one more connection, which
+            listens; on SQLite the file is watched. Say False behind a pooler that lends connections for one
+            transaction (PgBouncer); a store with ``prepared=False`` does not listen anyway.
+        prefetch: how many jobs (of each table so many rows) may be claimed before a slot is free for
+            them. They start sooner, but wait here while another worker may be free, and a crash
+            charges them an attempt.
         app_path: ``module:name`` by which a child process imports the app, for jobs with
             ``process=True``; None finds it when the app stands at the top of a module.
         timeout: with a store: how long one attempt may run (seconds or timedelta).
@@ -81,6 +88,8 @@ class Worker:
         grace: Seconds = 30.0,
         worker_id: str | None = None,
         drain: bool = False,
+        listen: bool = True,
+        prefetch: int = 0,
         app_path: str | None = None,
     ) -> None: ...
     @overload
@@ -96,6 +105,8 @@ class Worker:
         grace: Seconds = 30.0,
         worker_id: str | None = None,
         drain: bool = False,
+        listen: bool = True,
+        prefetch: int = 0,
         timeout: Seconds | None = None,
         claim: ClaimMode = "leased",
         before_claim: BeforeClaim | None = None,
@@ -114,6 +125,8 @@ class Worker:
         grace: Seconds = 30.0,
         worker_id: str | None = None,
         drain: bool = False,
+        listen: bool = True,
+        prefetch: int = 0,
         app_path: str | None = None,
         timeout: Seconds | None = None,
         claim: ClaimMode = "leased",
@@ -137,6 +150,8 @@ class Worker:
             grace=grace,
             worker_id=worker_id,
             drain=drain,
+            listen=listen,
+            prefetch=prefetch,
             optional=bool(table_jobs) and (tables is None or bool(tables)),
         )
         chosen = chosen_tables(table_jobs, tables, concurrency or DEFAULT_CONCURRENCY)
@@ -178,14 +193,15 @@ class Worker:
         # Not asyncio.run: at its end it waits for tasks, and one may refuse to be cancelled.
         loop = asyncio.new_event_loop()
         try:
-            return loop.run_until_complete(self._run(with_signals=True))
+            with calm_collector():
+                return loop.run_until_complete(self._run(with_signals=True))
         finally:
             # Handlers' own connections on this loop, which ends.
             if self.app is not None and self.app.stores.database.native_async:
                 loop.run_until_complete(self.app.async_store.close())
             for job, _ in self._tables:
                 loop.run_until_complete(job.stores.aclose_async())
-            with contextlib.suppress(TimeoutError):  # a handler that refuses to be cancelled may be inside of one
+            with contextlib.suppress(TimeoutError):  # a handler that refuses to end may be inside of one
                 loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), UNWIND))
             loop.close()
 

@@ -26,6 +26,22 @@ from rowqueue.core.errors import ConfigurationError, DatabaseUnavailable
 @click.option("--lease", type=float, metavar="SECONDS", help="How long a claim lasts (default: the app's).")
 @click.option("--poll", type=float, default=1.0, show_default=True, metavar="SECONDS")
 @click.option("--grace", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--no-listen",
+    "listen",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="By the poll alone (PgBouncer).",
+)
+@click.option(
+    "--prefetch",
+    type=click.IntRange(0, 100_000),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Claim up to N jobs before a slot is free for them.",
+)
 @click.option("--health", metavar="[HOST]:PORT", help="Answer GET /health and /ready there.")
 @click.option("--lifeline", is_flag=True, hidden=True)  # set by the supervisor: stop when stdin ends
 def command(
@@ -38,6 +54,8 @@ def command(
     lease: float | None,
     poll: float,
     grace: float,
+    listen: bool,
+    prefetch: int,
     health: str | None,
     lifeline: bool,
 ) -> int:
@@ -68,6 +86,8 @@ def command(
         poll=poll,
         grace=grace,
         drain=drain,
+        listen=listen,
+        prefetch=prefetch,
         app_path=app_path or target.app,
     )
     if health and processes > 1:
@@ -85,6 +105,8 @@ def command(
         options += ["--concurrency", str(concurrency)] if concurrency is not None else []
         options += ["--lease", str(lease)] if lease is not None else []
         options += ["--drain"] if drain else []
+        options += [] if listen else ["--no-listen"]
+        options += ["--prefetch", str(prefetch)] if prefetch else []
         return Supervisor(["work", path, "--lifeline", *options], processes, drain=drain).run()
     if lifeline:
         from rowqueue.cli.lifeline import on_parent_death

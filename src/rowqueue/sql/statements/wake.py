@@ -110,7 +110,7 @@ def forget_silent_idle(parts: Parts) -> Any:
 
 
 def look(parts: Parts) -> Any:
-    """For each queue asked for: whether it has a ready job. In every row: when the next job is due, and ``changes``."""
+    """For each queue asked for: whether it has a ready job; and in every row: when the next job is due."""
     given = parts.rows({"queue": sa.Text()})
     c, paused = parts.c, parts.tables.queue.c
     # Its order makes the planner take the claim index; an EXISTS is planned as a scan of the table, because it
@@ -135,8 +135,5 @@ def look(parts: Parts) -> Any:
     )
     due = sa.select(parts.dialect.seconds_until(first.c.due)).scalar_subquery()
     return sa.select(
-        given.c.queue,
-        sa.and_(foremost.is_not(None), going).label("ready"),
-        due.label("due"),
-        parts.dialect.changes().label("changes"),
+        given.c.queue, sa.and_(foremost.is_not(None), going).label("ready"), due.label("due")
     ).select_from(given)
