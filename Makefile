@@ -7,7 +7,7 @@ PIP = $(VENV)/bin/python -m pip install -qq --retries 10 --disable-pip-version-c
 PYTEST = $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 
 # What starts, kills and races processes takes three times as long as the rest, and has a target of its own.
-PROCESSES = $(addprefix tests/store/test_,kill.py races.py held.py held_crashes.py held_mapped.py backfill.py \
+PROCESSES = $(addprefix tests/store/test_,kill.py producers.py races.py held.py held_crashes.py held_mapped.py backfill.py \
   backfill_creators.py model.py doctor.py identifiers.py database.py)
 SUITE = tests/core tests/app tests/sql tests/mapping tests/docs tests/test_checker.py tests/test_support.py \
   $(filter-out $(PROCESSES),$(wildcard tests/store/test_*.py))
