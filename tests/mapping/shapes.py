@@ -8,11 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from hypothesis import strategies as st
+from sqlalchemy.dialects import mysql
 from sqlalchemy.pool import NullPool
 
 from rowqueue.core.policies import RetryPolicy
 from rowqueue.sql.mapping import JobTable
 from rowqueue.store.store import Store
+from tests.support.stores import driver_url
 
 FENCES = ("lease", "attempted_at", "none")
 EXPIRIES = ("leased_until", "heartbeat_at", "none")
@@ -64,6 +66,18 @@ shapes = st.builds(
 )
 
 
+_MOMENTS: dict[str, Any] = {
+    "sqlite": sa.BigInteger(),
+    "postgresql": sa.DateTime(timezone=True),
+    "mariadb": mysql.DATETIME(fsp=6),
+}
+_PAST = {
+    "sqlite": sa.text("0"),
+    "postgresql": sa.text("now() - interval '1 day'"),
+    "mariadb": sa.text("utc_timestamp() - interval 1 day"),
+}
+
+
 class Made:
     """A shape that is there: the table, rows in it, a mapping and a store on it."""
 
@@ -85,8 +99,8 @@ class Made:
         self.store.init()
 
     def once(self, sql: str) -> str:
-        """SQLAlchemy's text with each percent sign once, as psycopg's are doubled."""
-        return sql.replace("%%", "%") if self.is_postgres else sql
+        """SQLAlchemy's text with each percent sign once: some drivers' are doubled."""
+        return sql if self.kind == "sqlite" else sql.replace("%%", "%")
 
     def quoted(self, name: str) -> str:
         return self.once(self.engine.dialect.identifier_preparer.quote(name))
@@ -97,17 +111,19 @@ class Made:
             cursor.execute(sql)
 
     def _define(self) -> sa.Table:
-        shape, kinds = self.shape, {"text": sa.Text(), "uuid": sa.Uuid() if self.is_postgres else sa.Text()}
+        shape = self.shape
+        text = sa.Text().with_variant(sa.String(60), "mariadb")
+        kinds = {"text": text, "uuid": sa.Text() if self.kind == "sqlite" else sa.Uuid()}
         if shape.key == "composite":
             keys = [
-                sa.Column("part", sa.Text, primary_key=True),
-                sa.Column("number", sa.Integer, primary_key=True),
+                sa.Column("part", text, primary_key=True),
+                sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
             ]
         else:
             keys = [
                 sa.Column("id", kinds.get(shape.key, sa.Integer()), primary_key=True, autoincrement=False)
             ]
-        moment = sa.DateTime(timezone=True) if self.is_postgres else sa.BigInteger()
+        moment = _MOMENTS[self.kind]
         zero: dict[str, Any] = {"nullable": False, "server_default": sa.text("0")}
         columns = {
             "lease": sa.Column(self.name("lease"), sa.BigInteger, **zero),
@@ -122,12 +138,12 @@ class Made:
             for name in ("attempted_at", "leased_until", "heartbeat_at", "scheduled_at", "finalized_at")
         }
         chosen = [columns[name] for name in columns if name in self.there]
-        state = sa.Column(self.name("state"), sa.Text, nullable=False)
+        state = sa.Column(self.name("state"), text, nullable=False)
         return sa.Table(shape.table, self.metadata, *keys, state, *chosen, sa.Column("note", sa.Text))
 
     @property
-    def is_postgres(self) -> bool:
-        return self.engine.dialect.name == "postgresql"
+    def kind(self) -> str:
+        return self.engine.dialect.name
 
     @property
     def there(self) -> set[str]:
@@ -139,7 +155,7 @@ class Made:
     def _row(self, number: int) -> dict[str, Any]:
         shape = self.shape
         key: Any = {"text": f"k{number:06}", "uuid": uuid.UUID(int=number + 1)}.get(shape.key, number)
-        if shape.key == "uuid" and not self.is_postgres:
+        if shape.key == "uuid" and self.kind == "sqlite":
             key = str(key)
         keys = {"part": "p", "number": number} if shape.key == "composite" else {"id": key}
         return {**keys, self.name("state"): shape.words[0], "note": f"note {number}"}
@@ -173,11 +189,10 @@ class Made:
     def expire(self) -> None:
         """Let every lease run out, wherever it is."""
         layout = self.store._statements.layout
-        past: Any = sa.text("now() - interval '1 day'") if self.is_postgres else 0
+        past: Any = _PAST[self.kind]
         table, column = self.table, self.name(self.shape.expiry)
         if layout.sidecar is not None:
             table, column = layout.sidecar, "leased_until"
-            past = sa.text("now() - interval '1 day'") if self.is_postgres else sa.text("0")
         with self.engine.begin() as connection:
             update = sa.update(table).where(table.c[column].is_not(None)).values({table.c[column]: past})
             connection.execute(update)
@@ -194,7 +209,7 @@ class Made:
 @contextlib.contextmanager
 def made(url: str, shape: Shape, rows: int = 6) -> Iterator[Made]:
     """Make a shape on a database, and remove it again."""
-    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=NullPool)
+    engine = sa.create_engine(driver_url(url), poolclass=NullPool)
     with contextlib.closing(engine.connect()) as connection:
         before = {(kind, name) for kind in ("table", "view") for name in _names(connection, kind)}
     try:
@@ -208,7 +223,8 @@ def made(url: str, shape: Shape, rows: int = 6) -> Iterator[Made]:
             for kind in ("view", "table"):
                 for name in _names(connection, kind):
                     if (kind, name) not in before:
-                        quoted = '"' + name.replace('"', '""') + '"'
+                        quoted = engine.dialect.identifier_preparer.quote_identifier(name)
+                        quoted = quoted if engine.dialect.name == "sqlite" else quoted.replace("%%", "%")
                         with contextlib.closing(connection.connection.cursor()) as cursor:
                             cursor.execute(f"DROP {kind} {quoted}")
         engine.dispose()

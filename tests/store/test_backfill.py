@@ -118,11 +118,16 @@ def test_keys_may_be_numbers_text_or_uuids(source, key):
         type_, values = sa.Uuid(), [uuid.uuid5(uuid.NAMESPACE_DNS, word) for word in words]
     else:
         type_, values = (
-            sa.Text() if key == "word" else sa.Integer(),
+            sa.Text().with_variant(sa.String(20, collation="utf8mb4_bin"), "mariadb")
+            if key == "word"
+            else sa.Integer(),
             words if key == "word" else list(range(-5, 5)),
         )
     keyed = sa.Table(
-        "keyed", sa.MetaData(), sa.Column("k", type_, primary_key=True), sa.Column("word", sa.Text)
+        "keyed",
+        sa.MetaData(),
+        sa.Column("k", type_, primary_key=True, autoincrement=False),
+        sa.Column("word", sa.Text),
     )
     engine = sa.create_engine(source.app.store.database.url)
     source.stack.callback(engine.dispose)
@@ -251,7 +256,7 @@ def test_a_database_of_version_1_is_upgraded(database_url):
     with raw(database_url) as rows:
         for statement in MIGRATIONS[1](tables(), driver_dialect(store.database.url.drivername)):
             rows.execute(statement)
-        now = "0" if rows.is_sqlite else "now()"
+        now = {"sqlite": "0", "mariadb": "utc_timestamp()"}.get(rows.kind, "now()")
         rows.execute(f"INSERT INTO rowqueue_version (version, applied_at) VALUES (1, {now})")
         with pytest.raises(SchemaTooOld, match="run 'rowqueue init'"):
             store.enqueue(NewJob(kind="k"))

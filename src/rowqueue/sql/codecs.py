@@ -89,7 +89,8 @@ def _instant(name: str, column: sa.Column[Any], asked: str | None, dialect: Dial
     if asked is not None:
         raise ConfigurationError(f"{column.name} is no integer column, so its unit cannot be {asked!r}")
     if isinstance(type_, sa.DateTime | sa.String):
-        return dialect.timestamps(getattr(type_, "timezone", False))
+        in_session_zone = dialect.name == "mariadb" and isinstance(type_, sa.TIMESTAMP)
+        return dialect.timestamps(getattr(type_, "timezone", False) or in_session_zone)
     raise ConfigurationError(f"column {column.name} ({type_}) cannot hold a time, which {name} needs")
 
 
@@ -152,4 +153,6 @@ def is_exact(column: sa.Column[Any], dialect: Dialect) -> bool:
     if dialect.name == "postgresql":
         precision = getattr(column.type, "precision", None)
         return isinstance(column.type, sa.DateTime) and precision in {None, 6}
+    if dialect.name == "mariadb":
+        return isinstance(column.type, sa.DateTime) and getattr(column.type, "fsp", None) == 6
     return False

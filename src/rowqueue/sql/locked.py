@@ -105,6 +105,11 @@ class Locked(Statement):
         self.reads, self.locks, self.returns = False, True, bool(answer)
 
     @property
+    def first(self) -> Statement:
+        """The step that chooses the rows: the one whose plan matters."""
+        return self._lock
+
+    @property
     def several(self) -> bool:
         """Always."""
         return True

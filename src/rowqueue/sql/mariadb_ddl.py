@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression
 
@@ -47,21 +47,22 @@ def add_index(index: sa.Index, dialect: sa.Dialect) -> str:
 def _index(table: sa.Table, index: sa.Index, dialect: sa.Dialect) -> list[str]:
     where = index.dialect_options["postgresql"]["where"]
     quote = dialect.identifier_preparer.quote
-    columns = [quote(column.name) for column in index.columns]
+    place = f" ON {dialect.identifier_preparer.format_table(table)} ("
+    columns = str(CreateIndex(index).compile(dialect=dialect)).partition(place)[2].removesuffix(")")
     lines: list[str] = []
     if (name := index.info.get("generated")) is not None:
         # A column that is NULL where the condition does not hold: a unique index lets NULLs be.
         first = next(iter(index.columns))
         case = sa.case((where, first))
-        value = str(case.compile(dialect=dialect, compile_kwargs={"literal_binds": True})).replace("%%", "%")
+        value = str(case.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
         value = re.sub(rf"\b{re.escape(quote(table.name))}\.", "", value)
         type_ = first.type.compile(dialect=dialect)
         lines.append(f"{quote(name)} {type_} GENERATED ALWAYS AS ({value}) STORED")
-        columns[0] = quote(name)
-    elif (state := _is_constant(where)) is not None:
-        columns = [quote(state), *(column for column in columns if column != quote(state))]
+        columns = quote(name) + columns.removeprefix(quote(first.name))
+    elif (state := _is_constant(where)) is not None and not columns.startswith(quote(state)):
+        columns = f"{quote(state)}, {columns}"
     unique = "UNIQUE INDEX" if index.unique else "INDEX"
-    return [*lines, f"{unique} {quote(str(index.name))} ({', '.join(columns)})"]
+    return [*lines, f"{unique} {quote(str(index.name))} ({columns})"]
 
 
 def _is_constant(where: Any) -> str | None:

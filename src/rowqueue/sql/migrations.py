@@ -35,14 +35,14 @@ def _idle(tables: Tables, dialect: sa.Dialect) -> list[str]:
 def create_index(index: sa.Index, dialect: sa.Dialect) -> str:
     """The DDL of one index of a table that is there."""
     if dialect.name in COLLATION:
-        return add_index(index, dialect)
+        return add_index(index, dialect).replace("%%", "%")
     return str(CreateIndex(index).compile(dialect=dialect)).strip()
 
 
 def create(table: sa.Table, dialect: sa.Dialect) -> list[str]:
     """The DDL of one table and its indexes."""
     if dialect.name in COLLATION:
-        return [create_whole(table, dialect)]
+        return [create_whole(table, dialect).replace("%%", "%")]
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
     made: list[Any] = [CreateTable(table), *(CreateIndex(index) for index in indexes)]
     texts = [str(statement.compile(dialect=dialect)).strip() for statement in made]

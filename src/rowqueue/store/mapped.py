@@ -117,7 +117,30 @@ def _reflect(inspect: sa.Inspector, name: str, schema: str | None) -> sa.Table:
         ) from None
     if inspect.dialect.name == "sqlite":
         _take_as_stored(inspect, table)
+    if inspect.dialect.name in {"mariadb", "mysql"}:
+        return _as_declared(inspect, table)
     return table
+
+
+def _as_declared(inspect: sa.Inspector, table: sa.Table) -> sa.Table:
+    """With each text's collation, by which its index is sorted; and names as they are.
+
+    SQLAlchemy takes the collation of a column only where it is not the table's, and doubles the percent signs in
+    the names of a view's columns.
+    """
+    declared = sa.text(
+        "SELECT column_name, collation_name FROM information_schema.columns "
+        "WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name ORDER BY ordinal_position"
+    )
+    with inspect.engine.connect() as connection:
+        found = connection.execute(declared, {"schema": table.schema, "name": table.name}).all()
+    columns = []
+    for column, (name, collation) in zip(table.columns, found, strict=True):
+        type_ = column.type
+        if isinstance(type_, sa.String) and not isinstance(type_, sa.Enum) and collation is not None:
+            type_ = sa.String(getattr(type_, "length", None), collation=collation)
+        columns.append(sa.Column(name, type_, primary_key=column.primary_key, nullable=column.nullable))
+    return sa.Table(table.name, sa.MetaData(), *columns, schema=table.schema)
 
 
 def _take_as_stored(inspect: sa.Inspector, table: sa.Table) -> None:

@@ -155,7 +155,7 @@ def _column_type(type_: types.TypeEngine[Any], compiler: Any) -> str:
         size = "CHAR(36)" if type_.native_uuid else "CHAR(32)"
     # As the column that it is compared with, or the comparison could not use that one's index.
     collation = getattr(type_, "collation", None) or COLLATION.get(compiler.dialect.name, _COLLATION)
-    charset = getattr(type_, "charset", None) or "utf8mb4"
+    charset = "utf8mb4" if collation.startswith("/") else collation.partition("_")[0]
     return f"{size} CHARACTER SET {charset} COLLATE {collation}"
 
 

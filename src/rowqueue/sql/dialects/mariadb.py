@@ -138,8 +138,8 @@ class MariaDB:
         return sa.select(sa.func.count()).select_from(catalog).where(where, catalog.c.table_name == table)
 
     def as_key(self, text: ColumnElement[Any], type_: Any) -> ColumnElement[Any]:
-        if isinstance(type_, sa.String):  # a cast would have a collation of its own
-            return sa.type_coerce(text, type_)
+        if isinstance(type_, sa.String | sa.Uuid):  # a cast of text would have a collation of its own
+            return text
         return sa.cast(text, type_)
 
     def notify(self, channel: str, payload: ColumnElement[str]) -> ColumnElement[Any]:
