@@ -169,3 +169,26 @@ def test_six_creators_make_each_job_once(source):
     assert source.backfill() == Backfilled(0, ALL)
     assert source.queued() == list(range(3000))
     assert source.jobs() == 3000
+
+
+def test_who_was_slower_asks_for_more_and_leaves_what_it_does_not_need(source):
+    source.add(*range(12))
+    backfill = source.app.backfill("search", source.app.jobs["index"], sa.select(ITEMS.c.id))
+    works = [backfill._work(None, False, 2, 60.0, 1.0, 60.0, None, lambda: False) for _ in range(2)]
+    run = source.app.store.run
+    for work in works:
+        run(next(work))
+    looks = [work.send(run(work.send(None))) for work in works]
+    advances = [work.send(run(look)) for work, look in zip(works, looks, strict=True)]
+    taken = [run(advance) for advance in advances]
+    step = works[1].send(taken[1])
+    while len(source.raw.rows("SELECT * FROM rowqueue_backfill_range")) < 2:
+        step = works[1].send(run(step))
+    first, second = source.raw.rows("SELECT first_key, last_key FROM rowqueue_backfill_range ORDER BY id")
+    assert (first["first_key"], first["last_key"]) == ("0", "1")
+    assert (second["first_key"], second["last_key"]) == ("2", "5"), "twice as much"
+    for work in works:
+        work.close()  # both die
+    expire(source)
+    assert source.backfill(batch=2) == Backfilled(12, ALL)
+    assert source.queued() == list(range(12))

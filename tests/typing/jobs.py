@@ -51,6 +51,30 @@ def with_context(context: Context, user_id: int) -> None:
     context.progress(0.5, "halfway")
 
 
+@app.job(claim="held", timeout=60)
+def held(context: Context, user_id: int) -> None:
+    connection: Connection = context.connection
+    connection.begin_nested()
+    assert_type(plain.on(connection).enqueue(user_id), Enqueued)
+
+
+@app.job(claim="held")
+async def held_async(context: Context, user_id: int) -> None:
+    connection: AsyncConnection = context.connection
+    await connection.begin_nested()
+    assert_type(await plain.on(connection).enqueue(user_id), Enqueued)
+
+
+@app.job(table="uploads", claim="held")
+def held_row(context: Context, record: dict[str, Any]) -> None:
+    context.connection.begin_nested()
+
+
+def enqueue_held() -> None:
+    assert_type(held.enqueue(7), Enqueued)
+    assert_type(held(7), None)
+
+
 @app.job(kind="reports.build", aliases=("reports.make",))
 async def asynchronous(context: rowqueue.Context, day: datetime, to: Sequence[str] = ()) -> int:
     await context.log_async([day.year, *to])

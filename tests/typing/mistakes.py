@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowqueue import App, Claim, Context, NewJob, RetryPolicy, Store
+from rowqueue import App, Claim, Context, NewJob, RetryPolicy, Store, Worker
 from rowqueue.worker import events
 
 app = App("sqlite:///jobs.db", lease="30")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -67,6 +67,11 @@ def options() -> None:
     send.options(priority=1).enqueue("7")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     send.options("mail")  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
     send.options(unique_states=["running"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+
+
+def claims() -> None:
+    app.job(claim="tight")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    Worker(app, claim="held")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 
 async def on(session: AsyncSession, lite: sqlite3.Connection) -> None:

@@ -25,6 +25,9 @@ from rowqueue.sql.statements import backfill as sql
 from rowqueue.sql.statements.backfill import Source
 from rowqueue.sql.statements.catalog import Statements
 
+WIDEST = 16
+"""The most batches of a range that is handed out while creators get in each other's way."""
+
 
 class Range(NamedTuple):
     """Keys that this creator has leased, the first and the last included, as text."""
@@ -92,7 +95,7 @@ class Creator:
 
     def work(self) -> Work:
         """Make jobs until nothing is left to take."""
-        created, since, verified = 0, None, None
+        created, since, verified, wide = 0, None, None, 1
         yield _write("backfill_begin", destination=self.destination)
         while not self.stopped():
             size = self.batch if self.limit is None else min(self.batch, self.limit - created)
@@ -100,10 +103,12 @@ class Creator:
                 break
             taken: Range | None = yield self._take()
             if taken is None:
-                seen: Look = yield self._look(size, since, verified)
+                seen: Look = yield self._look(size * wide, since, verified)
                 since = since or seen.now
                 if seen.first is not None:
                     taken = yield self._advance(seen)
+                    if taken is None:  # another was faster: ask for more, and so less often
+                        wide = min(2 * wide, WIDEST)
                 elif self.follow:
                     verified = seen.verified or verified
                     yield Pause(self.poll)
