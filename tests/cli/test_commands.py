@@ -77,6 +77,15 @@ def test_schema_needs_no_database(tmp_path: Path, dialect: str):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("dialect", ["mariadb", "mysql"])
+def test_schema_knows_mariadb(tmp_path: Path, dialect: str):
+    ddl = rowqueue_here("schema", "--dialect", dialect, "--prefix", "jobs_", cwd=tmp_path).stdout
+    assert "CREATE TABLE IF NOT EXISTS jobs_job (" in ddl
+    assert "ENGINE=InnoDB" in ddl
+    statements = rowqueue_here("schema", "--dialect", dialect, "--statements", cwd=tmp_path).stdout
+    assert "FOR UPDATE SKIP LOCKED" in statements
+
+
 def test_schema_takes_the_dialect_of_the_database(tmp_path: Path):
     url = "postgresql://nobody@nowhere.invalid/none"  # it is not asked
     assert "IDENTITY" in rowqueue_here("schema", cwd=tmp_path, ROWQUEUE_DATABASE_URL=url).stdout

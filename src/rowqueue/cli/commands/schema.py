@@ -12,7 +12,9 @@ from rowqueue.cli.target import DATABASE_VARIABLE, TargetOptions, target_options
 @click.command("schema")
 @target_options
 @click.option(
-    "--dialect", type=click.Choice(["sqlite", "postgresql"]), help="Whose SQL (default: the database's)."
+    "--dialect",
+    type=click.Choice(["sqlite", "postgresql", "mariadb", "mysql"]),
+    help="Whose SQL (default: the database's).",
 )
 @click.option("--statements", is_flag=True, help="Print every statement that rowqueue sends instead.")
 def command(target: TargetOptions, dialect: str | None, statements: bool) -> None:
