@@ -10,10 +10,10 @@ from rowqueue.worker.patience import Patience
 from rowqueue.worker.wake import Wake
 
 SETTLE = 0.05
-"""Seconds of rest after which a queue is said to be idle: a busy worker's rests are shorter."""
+"""Seconds of rest after which a queue is said to be idle: the rests of a busy worker are shorter."""
 
 BUSY = 1.0
-"""Seconds without any rest after which it is said no more."""
+"""Seconds without a rest of that length after which it is said no more."""
 
 HOLD = 30.0
 """Seconds for which others believe it: three heartbeats."""
@@ -21,9 +21,15 @@ HOLD = 30.0
 AFTER = (0.01, 0.05, 0.25)
 """Seconds after saying so at which the worker looks again: for a job whose enqueue did not see it yet."""
 
+UNSAID = (0.002, 0.005, 0.01, 0.02, 0.035)
+"""Seconds of rest at which the worker looks while it has not said so: nobody would tell it."""
+
 
 class Idling:
     """Says what is idle, late, and takes it back, later still, so that ups and downs cost no writes.
+
+    A worker that keeps up with many jobs a second never rests for long: it is told nothing, and looks every few
+    milliseconds, which costs those who enqueue nothing, and claims several jobs at a time.
 
     Args:
         say: writes for how many seconds from now on each queue is idle.
@@ -44,22 +50,26 @@ class Idling:
         self._look_after = look_after
         self._patience = patience
         self._since: dict[str, float] = {}
-        self._last: dict[str, float] = {}
+        self._rested: dict[str, float] = {}
         self._said: dict[str, float] = {}
         self._wake = Wake()
 
     def rests(self, queues: Collection[str]) -> None:
         """These queues have free slots, and gave less than they could."""
+        if self._since.keys() == set(queues):
+            return
         now = time.monotonic()
-        self._last.update(dict.fromkeys(queues, now))
-        if self._since.keys() != set(queues):
-            self._since = {queue: self._since.get(queue, now) for queue in queues}
-            if not self._said.keys() >= self._since.keys():
-                self._wake.up()
+        begins = not self._since
+        self._note_rests(now)
+        self._since = {queue: self._since.get(queue, now) for queue in queues}
+        if not self._said.keys() >= self._since.keys():
+            if begins:
+                self._look_after(*UNSAID)
+            self._wake.up()
 
     def works(self) -> None:
         """There may be something to do."""
-        self._last.update(dict.fromkeys(self._since, time.monotonic()))
+        self._note_rests(time.monotonic())
         self._since = {}
 
     def up(self) -> None:
@@ -74,11 +84,12 @@ class Idling:
                 await self._wake.sleep()
                 continue
             now = time.monotonic()
+            self._note_rests(now)
             idle = [queue for queue, since in self._since.items() if now >= since + SETTLE]
             fresh = {queue: HOLD for queue in idle if now >= self._said.get(queue, -math.inf) + HOLD / 3}
-            busy = {queue: 0.0 for queue in self._said if self._is_busy(queue, now)}
+            busy = {queue: 0.0 for queue in self._said if now >= self._rested[queue] + BUSY}
             if not fresh and not busy:
-                await self._wake.sleep(self._next() - now)
+                await self._wake.sleep(self._next(now) - now)
                 continue
             await self._patience.ask("saying what is idle", lambda: self._say(fresh | busy))  # noqa: B023
             new = not self._said.keys() >= fresh.keys()
@@ -86,15 +97,16 @@ class Idling:
             if new:
                 self._look_after(*AFTER)
 
-    def _is_busy(self, queue: str, now: float) -> bool:
-        return queue not in self._since and now >= self._last[queue] + BUSY
+    def _note_rests(self, now: float) -> None:
+        """Remember when each queue's last rest was that was long enough to count."""
+        self._rested.update({queue: now for queue, since in self._since.items() if now >= since + SETTLE})
 
-    def _next(self) -> float:
+    def _next(self, now: float) -> float:
         """When there may be something to say."""
         times = [
             max(since + SETTLE, self._said.get(queue, -math.inf) + HOLD / 3)
             for queue, since in self._since.items()
         ]
         if self._said:  # it may be busy since, of which nobody wakes this loop
-            times.append(time.monotonic() + BUSY)
-        return min(times, default=time.monotonic() + HOLD)
+            times.append(now + BUSY)
+        return min(times, default=now + HOLD)
