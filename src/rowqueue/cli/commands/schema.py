@@ -13,7 +13,7 @@ from rowqueue.cli.target import DATABASE_VARIABLE, TargetOptions, target_options
 @target_options
 @click.option(
     "--dialect",
-    type=click.Choice(["sqlite", "postgresql", "mariadb", "mysql"]),
+    type=click.Choice(["sqlite", "postgresql", "mariadb"]),
     help="Whose SQL (default: the database's).",
 )
 @click.option("--statements", is_flag=True, help="Print every statement that rowqueue sends instead.")
