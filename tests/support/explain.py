@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-_PLACEHOLDER = re.compile(r"%\((\w+)\)s")
+_PLACEHOLDER = re.compile(r"%\((\w+)\)[sb]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,13 +48,11 @@ class Instant(types.TypeDecorator[datetime]):
         return _from_integer if dialect.name == "sqlite" else _in_utc
 
 
-def _from_integer(value: int | None) -> datetime | None:
-    return None if value is None else _EPOCH + timedelta(microseconds=value)
+def _from_integer(value: int) -> datetime:
+    return _EPOCH + timedelta(0, 0, value)
 
 
-def _in_utc(value: datetime | None) -> datetime | None:
-    if value is None:
-        return None
+def _in_utc(value: datetime) -> datetime:
     zone = value.tzinfo
     if zone is None:
         return value.replace(tzinfo=UTC)
