@@ -47,9 +47,11 @@ def test_eight_processes_claim_each_of_two_thousand_rows_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [1, 25])
-def test_producers_at_once_make_one_row_for_each_key(tables_url: str, rows: Raw, step: int) -> None:
-    processes, threads, keys = 4, 8, 200
+@pytest.mark.parametrize("threads, keys, step", [(8, 100, 1), (16, 1000, 250)])
+def test_producers_at_once_make_one_row_for_each_key(
+    tables_url: str, rows: Raw, threads: int, keys: int, step: int
+) -> None:
+    processes = 4
     answers = together(produce, processes, url=tables_url, keys=keys, threads=threads, step=step)
     told = defaultdict(list)
     for answer in answers:
