@@ -24,7 +24,10 @@ def open_engine(database: Database, *, size: int = 1) -> Engine:
         database: where.
         size: the most connections. On SQLite there is one, because a file takes one writer at a time.
     """
-    if database.name != "sqlite":
+    if database.name == "mariadb":
+        options = {"isolation_level": "READ COMMITTED"}
+        engine = sa.create_engine(database.url, pool_size=size, max_overflow=1, **options)
+    elif database.name != "sqlite":
         engine = sa.create_engine(database.url, pool_size=size, max_overflow=1)
     else:
         engine = sa.create_engine(database.url, pool_size=1, max_overflow=0)

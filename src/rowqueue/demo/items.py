@@ -7,13 +7,14 @@ import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.demo.jobs import Demo
+from rowqueue.sql.dialects import dialect_of
 
 _CHUNK = 250
 """Rows for each transaction: a kill in the middle costs one chunk, which the next run makes again."""
@@ -76,9 +77,8 @@ def record(demo: Demo, files: Sequence[SourceFile]) -> int:
     for start in range(0, len(files), _CHUNK):
         rows = [{"path": file.path, "name": file.name} for file in files[start : start + _CHUNK]]
         with demo.engine.begin() as connection:
-            dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-            insert = dialect.insert(item).values(rows).on_conflict_do_nothing(index_elements=["path"])
-            new += len(connection.execute(insert.returning(item.c.id)).all())
+            insert: Any = dialect_of(connection.dialect.name).insert_new(item, answers=True)
+            new += len(connection.execute(insert.values(rows).returning(item.c.id)).all())
     return new
 
 

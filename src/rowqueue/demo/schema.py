@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 # Without stemming: in names, "decode" and "decoder" are two words.
 _SEARCH_TEXT = " || ".join(
@@ -44,7 +46,7 @@ def tables(prefix: str, schema: str | None, dialect: str) -> Tables:
     Args:
         prefix: rowqueue's table prefix; "demo_" is put after it.
         schema: the database schema; None is the connection's own.
-        dialect: sqlite or postgresql.
+        dialect: sqlite, postgresql or mariadb.
     """
     metadata = sa.MetaData(schema=schema)
     key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -52,7 +54,7 @@ def tables(prefix: str, schema: str | None, dialect: str) -> Tables:
         f"{prefix}demo_item",
         metadata,
         sa.Column("id", key, sa.Identity(), primary_key=True),
-        sa.Column("path", sa.Text, nullable=False, unique=True),
+        sa.Column("path", _path(), nullable=False, unique=True),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("search_job", sa.BigInteger, unique=True),
         sa.Column("symbols", sa.Integer),
@@ -69,6 +71,10 @@ def tables(prefix: str, schema: str | None, dialect: str) -> Tables:
         sa.Column("words", sa.Text, nullable=False),
         sa.Column("docstring", sa.Text, nullable=False),
     )
+    if dialect == "mariadb":
+        for name, columns in (("own", ("own",)), ("text", ("own", "words", "docstring"))):
+            prefix_: dict[str, Any] = {"mariadb_prefix": "FULLTEXT", "mysql_prefix": "FULLTEXT"}
+            sa.Index(f"{symbol.name}_{name}", *(symbol.c[column] for column in columns), **prefix_)
     if dialect == "postgresql":
         text = sa.Column("text", postgresql.TSVECTOR, sa.Computed(_SEARCH_TEXT, persisted=True))
         symbol.append_column(text)
@@ -83,15 +89,30 @@ def tables(prefix: str, schema: str | None, dialect: str) -> Tables:
     return Tables(metadata, item, symbol, refused)
 
 
+def _path() -> sa.types.TypeEngine[str]:
+    exact = sa.String(700, collation="utf8mb4_bin")  # as long as an index of MariaDB's may be
+    return sa.Text().with_variant(exact, "mariadb", "mysql")
+
+
 def create(engine: Engine, tables: Tables) -> None:
     """Create what is missing, in one transaction, one process at a time."""
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             lock = sa.func.pg_advisory_xact_lock(sa.func.hashtext(tables.item.fullname))
             connection.execute(sa.select(lock))
+        if connection.dialect.name in {"mariadb", "mysql"}:  # whose DDL is no transaction
+            _create_if_missing(connection, tables)
+            return
         tables.metadata.create_all(connection)
         if connection.dialect.name == "sqlite":
             _create_fts(connection, tables)
+
+
+def _create_if_missing(connection: Connection, tables: Tables) -> None:
+    for table in tables.metadata.sorted_tables:
+        connection.execute(CreateTable(table, if_not_exists=True))
+        for index in table.indexes:
+            connection.execute(CreateIndex(index, if_not_exists=True))
 
 
 def _create_fts(connection: Connection, tables: Tables) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Connection
 
 from rowqueue.core.errors import ConfigurationError, SchemaMissing
@@ -36,8 +37,7 @@ def find(demo: Demo, words: str, *, limit: int = 10) -> list[Hit]:
         raise ConfigurationError("--find needs words, such as --find 'json decoder'")
     try:
         with reading(demo.engine).connect() as connection:
-            search = _search_sqlite if connection.dialect.name == "sqlite" else _search_postgresql
-            rows = search(demo, connection, terms, limit)
+            rows = _SEARCHES[connection.dialect.name](demo, connection, terms, limit)
     except SchemaMissing:
         raise SchemaMissing("there is no index in this database yet: run 'rowqueue demo' first") from None
     return [Hit(name, kind, f"{file}:{line}", _first_line(text)) for name, kind, file, line, text in rows]
@@ -73,6 +73,24 @@ def _search_postgresql(demo: Demo, connection: Connection, terms: list[str], lim
     query = _columns(demo).where(symbol.c.text.op("@@")(wanted))
     rows = connection.execute(query.order_by(own.desc(), rank.desc(), symbol.c.id).limit(limit))
     return list(rows)
+
+
+def _search_mariadb(demo: Demo, connection: Connection, terms: list[str], limit: int) -> Rows:
+    symbol = demo.tables.symbol
+    wanted = " ".join(f"+{term}" for term in terms)
+    own = mysql.match(symbol.c.own, against=wanted).in_boolean_mode()
+    found = mysql.match(symbol.c.own, symbol.c.words, symbol.c.docstring, against=wanted).in_boolean_mode()
+    query = _columns(demo).where(found)
+    rows = connection.execute(query.order_by(own.desc(), found.desc(), symbol.c.id).limit(limit))
+    return list(rows)
+
+
+_SEARCHES = {
+    "sqlite": _search_sqlite,
+    "postgresql": _search_postgresql,
+    "mariadb": _search_mariadb,
+    "mysql": _search_mariadb,
+}
 
 
 def _tsquery(text: str) -> sa.ColumnElement[Any]:

@@ -1,7 +1,8 @@
-"""PyMySQL: rowqueue's driver for MariaDB and MySQL."""
+"""PyMySQL: rowqueue's driver for MariaDB."""
 
 from __future__ import annotations
 
+import re
 import select
 from typing import Any
 
@@ -12,6 +13,8 @@ from rowqueue.core.errors import ConfigurationError, StoreError
 from rowqueue.sql.compiled import Call, Rows
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.store.drivers.faults import MARIADB_SESSION, from_mysql
+
+OLDEST = (10, 6)
 
 
 def translate(error: pymysql.err.MySQLError) -> StoreError:
@@ -81,7 +84,19 @@ def in_transaction(raw: Any) -> bool:
 
 
 def prepare(raw: pymysql.Connection[Any]) -> None:
-    """Set up a connection of ours: autocommit, READ COMMITTED, UTC, and errors where data does not fit."""
+    """Set up a connection of ours: autocommit, READ COMMITTED, UTC, and errors where data does not fit.
+
+    Raises:
+        ConfigurationError: the server is not MariaDB, or too old.
+    """
+    version = raw.get_server_info().removeprefix("5.5.5-")
+    number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if "MariaDB" not in version or number < OLDEST:
+        raw.close()
+        raise ConfigurationError(
+            f"this server is {version}: rowqueue needs MariaDB 10.6 or newer, or SQLite or PostgreSQL (MySQL has no "
+            "INSERT ... RETURNING)"
+        )
     raw.autocommit(True)
     for sql in MARIADB_SESSION:
         raw.query(sql)
