@@ -3,6 +3,7 @@
 VENV ?= .venv
 PYTHON ?= $(shell scripts/find-python)
 ARGS ?=
+MINUTES ?= 10
 PIP = $(VENV)/bin/python -m pip install -qq --retries 10 --disable-pip-version-check
 PYTEST = $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 
@@ -11,10 +12,10 @@ PROCESSES = $(addprefix tests/store/test_,kill.py producers.py races.py held.py 
   backfill_creators.py model.py doctor.py identifiers.py database.py)
 SUITE = tests/core tests/app tests/sql tests/mapping tests/docs tests/test_checker.py tests/test_support.py \
   $(filter-out $(PROCESSES),$(wildcard tests/store/test_*.py))
-SLOW = tests/worker tests/cli tests/demo tests/profiles tests/testing tests/examples $(wildcard $(PROCESSES))
+SLOW = tests/worker tests/endurance tests/cli tests/demo tests/profiles tests/testing tests/examples $(wildcard $(PROCESSES))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all lint format docs clean
+.PHONY: help demo test test-slow test-all endurance lint format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ format: $(VENV)/.installed-dev ## format the code and mend what ruff can mend
 docs: $(VENV)/.installed-docs ## build the documentation into site/; a warning is an error
 	@$(VENV)/bin/zensical build --clean --strict
 	@echo "site/index.html is the first page"
+
+endurance: $(VENV)/.installed-dev ## run a worker for MINUTES=10 while its database is restarted and its processes are killed
+	@$(VENV)/bin/python -m tests.endurance.run --minutes $(MINUTES) $(ARGS)
 
 test-all: ## run the tests on every Python from 3.11 to 3.13 that is found
 	@failed=; for version in 3.11 3.12 3.13; do \
