@@ -27,8 +27,62 @@ AT_ONCE = RetryPolicy.constant(0)
     ],
 )
 def test_what_is_not_there_is_named(database_url, table, message):
-    with made(database_url, Shape()) as there, pytest.raises(ConfigurationError, match=message):
-        Store(there.engine, table)
+    with made(database_url, Shape()) as there:
+        before = there.rows()
+        with pytest.raises(ConfigurationError, match=message):
+            Store(there.engine, table)
+        assert there.is_untouched()
+        assert there.rows() == before
+
+
+WORDS = {"available": "queued", "running": "busy", "completed": "done", "discarded": "bad"}
+
+
+@pytest.mark.parametrize("kind", ["check", "enum"])
+def test_a_word_that_the_column_refuses_is_refused_when_the_store_opens(database_url, kind):
+    with made(database_url, Shape()) as there:
+        name = there.engine.dialect.name
+        if kind == "enum" and name == "sqlite":
+            pytest.skip("SQLite has no enums")
+        type_ = (
+            "varchar(20)"
+            if kind == "check"
+            else "word"
+            if name == "postgresql"
+            else "ENUM ('queued', 'busy', 'it''s 100%')"
+        )
+        check = ", CHECK (state IN ('queued', 'busy', 'it''s 100%'))" if kind == "check" else ""
+        with there.engine.begin() as connection:
+            if type_ == "word":
+                there.run(connection, "CREATE TYPE word AS ENUM ('queued', 'busy', 'it''s 100%')")
+            there.run(
+                connection,
+                f"CREATE TABLE strict (id integer PRIMARY KEY, size integer CHECK (size > 0), state {type_}, "
+                f"lease bigint NOT NULL DEFAULT 0, leased_until bigint{check})",
+            )
+            there.run(connection, "INSERT INTO strict (id, size, state) VALUES (1, 1, 'queued')")
+        try:
+            with pytest.raises(
+                ConfigurationError, match=r"'state' of strict does not take 'bad', 'done'.*change its"
+            ):
+                Store(there.engine, JobTable("strict", states=WORDS), retry=AT_ONCE)
+            fits = WORDS | {"completed": "it's 100%", "discarded": "it's 100%"}
+            Store(there.engine, JobTable("strict", states=fits), retry=AT_ONCE).close()
+        finally:
+            with there.engine.begin() as connection:
+                there.run(connection, "DROP TABLE strict")
+                if type_ == "word":
+                    there.run(connection, "DROP TYPE word")
+        assert there.is_untouched()
+
+
+def test_a_view_that_cannot_be_locked_is_refused(database_url):
+    with made(database_url, Shape(view=True)) as there:
+        before = there.rows()
+        with pytest.raises(ConfigurationError, match=r"is a view.*view=\.\.\..*read_only=True"):
+            Store(there.engine, JobTable(there.view))
+        assert there.is_untouched()
+        assert there.rows() == before
 
 
 def test_misspelt_names_are_refused_before_any_database():

@@ -44,7 +44,8 @@ def layout_of(database: Database, table: JobTable, settings: StoreSettings) -> L
         view = None if table.view is None else _reflect(inspect, table.view, table.schema)
         _check_key(inspect, table, base, view)
         heap = _is_heap(inspect, table)
-    fields = _fields(table, base, database.dialect)
+        fields = _fields(table, base, database.dialect)
+        _check_words(inspect, table, base, fields)
     fence = _fence(fields, base, database.dialect)
     expires = "leased_until" in fields or "heartbeat_at" in fields
     sidecar = None
@@ -172,9 +173,51 @@ def _check_key(inspect: sa.Inspector, table: JobTable, base: sa.Table, view: sa.
         if index["unique"]
     ]
     if not any(columns and columns <= set(table.keys) for columns in unique):
+        if table.name in inspect.get_view_names(table.schema):
+            raise ConfigurationError(
+                f"{base.fullname} is a view, whose rows cannot be locked: name its table, and the view as view=..., or "
+                "work it through a sidecar, read_only=True"
+            )
         raise ConfigurationError(
             f"({', '.join(table.keys)}) is not unique in {base.fullname}: name its primary key, or add a unique index"
         )
+
+
+def _check_words(inspect: sa.Inspector, table: JobTable, base: sa.Table, fields: Mapping[str, Field]) -> None:
+    """Refuse words for states that the column's own enum or CHECK refuses."""
+    if table.states is None or "state" not in fields:
+        return
+    column, words = base.c[fields["state"].name], sorted(set(table.states.values()))
+    refused: list[str] = []
+    if isinstance(column.type, sa.Enum):
+        refused = [word for word in words if word not in column.type.enums]
+    else:
+        for check in inspect.get_check_constraints(table.name, schema=table.schema):
+            if column.name in check["sqltext"]:
+                refused += _refused(inspect.engine, column, check["sqltext"], words)
+    if refused:
+        raise ConfigurationError(
+            f"the column {column.name!r} of {base.fullname} does not take {', '.join(map(repr, sorted(set(refused))))}, "
+            "which the mapping names in states={...}: map the words that it takes, or change its CHECK or enum"
+        )
+
+
+def _refused(engine: sa.Engine, column: sa.Column[Any], check: str, words: Sequence[str]) -> list[str]:
+    """The words for which the database itself says that a CHECK is false."""
+    type_ = sa.Text() if isinstance(column.type, sa.types.NullType) else column.type
+    refused = []
+    for word in words:
+        row = sa.select(sa.type_coerce(sa.literal(word), type_).label(column.name)).subquery("one")
+        try:
+            with engine.connect() as connection:
+                answer = connection.execute(
+                    sa.select(sa.literal_column(f"({check})")).select_from(row)
+                ).scalar()
+        except exc.DBAPIError:  # it is about other columns, too
+            return []
+        if answer is not None and not answer:
+            refused.append(word)
+    return refused
 
 
 def _is_heap(inspect: sa.Inspector, table: JobTable) -> bool:
