@@ -11,7 +11,7 @@ from rowqueue.store.store import Store
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 
 
-@pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
+@pytest.mark.parametrize("dialect", ["mariadb", "postgresql", "sqlite"])
 def test_statements_are_as_committed(dialect: str, tmp_path: Path) -> None:
     with contextlib.closing(Store(f"sqlite:///{tmp_path}/none.db")) as store:
         parts = [f"-- {name}\n{_tidy(sql)};\n" for name, sql in store.statements(dialect)]
@@ -29,7 +29,7 @@ def _tidy(sql: str) -> str:
     return "\n".join(line.rstrip() for line in sql.strip().splitlines())
 
 
-@pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
+@pytest.mark.parametrize("dialect", ["mariadb", "postgresql", "sqlite"])
 def test_words_of_ours_are_constants_and_values_are_parameters(dialect: str, tmp_path: Path) -> None:
     """A parameter for a state would keep a prepared statement from the partial indexes."""
     with contextlib.closing(Store(f"sqlite:///{tmp_path}/none.db")) as store:

@@ -77,8 +77,8 @@ def _claim(
         rows = yield Call(statement, {**values, "limit": limit})
         return (yield from _with_records(s, rows, values["duration"]))
     if slots is None:
-        ready = yield s.call("claim_ready_queues")
-        slots = {row[0]: limit for row in ready}
+        ready = yield from _ready_queues(s)
+        slots = dict.fromkeys(ready, limit)
     if not slots:
         return []
     if s.dialect.has_lateral and not by_queue:
@@ -95,6 +95,19 @@ def _claim(
         return (yield from _with_records(s, rows, values["duration"]))
     jobs = sorted((job_of(row, s.layout) for row in rows), key=_order)
     return [_make_claim(job.id, job.lease, job) for job in jobs]
+
+
+def _ready_queues(s: Statements) -> Steps[list[str]]:
+    if s.dialect.has_returning:
+        rows = yield s.call("claim_ready_queues")
+        return [row[0] for row in rows]
+    found: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        ((after,),) = yield s.call("claim_ready_queues", after=after)
+        if after is not None:
+            found.append(after)
+    return found
 
 
 def _with_records(s: Statements, rows: Rows, duration: float) -> Steps[list[Claim]]:

@@ -170,8 +170,14 @@ def _paused(parts: Parts, queue: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def ready_queues(parts: Parts) -> Any:
-    """The queues that have a ready job, found by hops through the claim index, not by a scan."""
+    """The queues that have a ready job, found by hops through the claim index, not by a scan.
+
+    On MariaDB only the next one after the parameter of that name.
+    """
     c = parts.c
+    if not parts.dialect.has_returning:  # MariaDB reads the backlog for a hop in SQL, so the operation hops
+        beyond = c.queue > param("after", sa.Text())
+        return sa.select(sa.func.min(c.queue)).where(c.is_in(State.AVAILABLE), beyond)
     first = sa.select(sa.func.min(c.queue).label("queue")).where(c.is_in(State.AVAILABLE))
     hops = first.cte("hops", recursive=True)
     onward = sa.select(sa.func.min(c.queue)).where(c.is_in(State.AVAILABLE), c.queue > hops.c.queue)
