@@ -16,6 +16,13 @@ from rowqueue.core.errors import ConfigurationError, DatabaseUnavailable
 @target_options
 @click.option("--queue", "queues", multiple=True, metavar="NAME[=N]", help="Only this queue, N jobs at once.")
 @click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    metavar="NAME[=N]",
+    help="Only this table of yours (@app.job(table=NAME)), N rows at once.",
+)
+@click.option(
     "--concurrency",
     type=click.IntRange(1, 10_000),
     metavar="N",
@@ -48,6 +55,7 @@ def command(
     target: TargetOptions,
     app_path: str | None,
     queues: tuple[str, ...],
+    tables: tuple[str, ...],
     concurrency: int | None,
     processes: int,
     drain: bool,
@@ -64,6 +72,11 @@ def command(
     \b
     rowqueue work shop.jobs:app
     rowqueue work shop.jobs:app --queue mail=20 --queue reports=2 --processes 4
+    rowqueue work shop.jobs:app --table uploads=4
+
+    \b
+    Without --queue and --table it works every queue and table that has a handler;
+    with one of them, only what is named.
 
     \b
     Signals: SIGTERM or Ctrl-C lets handlers finish within --grace and gives back
@@ -77,10 +90,11 @@ def command(
     from rowqueue.worker import Worker
 
     app = target.load(app_path)
-    slots = queue_slots(queues, concurrency)
+    named = bool(queues or tables)
     worker = Worker(
         app,
-        queues=slots,
+        queues=named_slots("--queue", queues, concurrency) if named else None,
+        tables=named_slots("--table", tables, concurrency) if named else None,
         concurrency=concurrency,
         lease=lease,
         poll=poll,
@@ -102,6 +116,7 @@ def command(
         assert path is not None
         options = ["--poll", str(poll), "--grace", str(grace)]
         options += [part for queue in queues for part in ("--queue", queue)]
+        options += [part for table in tables for part in ("--table", table)]
         options += ["--concurrency", str(concurrency)] if concurrency is not None else []
         options += ["--lease", str(lease)] if lease is not None else []
         options += ["--drain"] if drain else []
@@ -124,19 +139,24 @@ def command(
         app.close()
 
 
-def queue_slots(queues: tuple[str, ...], concurrency: int | None) -> dict[str, int] | None:
-    """``mail=20`` and ``mail`` as slots by queue; None when no queue is named, which means all.
+def named_slots(option: str, given: tuple[str, ...], concurrency: int | None) -> dict[str, int]:
+    """``mail=20`` and ``mail`` as slots by name.
+
+    Args:
+        option: which option they were given to.
+        given: its texts.
+        concurrency: the slots of a name without a number; None is 10.
 
     Raises:
-        ConfigurationError: not of that form, or a queue is named twice.
+        ConfigurationError: not of that form, or a name is given twice.
     """
     slots: dict[str, int] = {}
-    for text in queues:
+    for text in given:
         name, equals, number = text.rpartition("=")
         name, count = (name, number) if equals else (text, str(concurrency or 10))
         if not name or not (count.isascii() and count.isdigit()) or not 1 <= int(count) <= 10_000:
-            raise ConfigurationError(f"--queue {text!r} is not NAME or NAME=N: write --queue mail=20")
+            raise ConfigurationError(f"{option} {text!r} is not NAME or NAME=N: write {option} mail=20")
         if name in slots:
-            raise ConfigurationError(f"--queue {name} is given twice: name each queue once")
+            raise ConfigurationError(f"{option} {name} is given twice: name each once")
         slots[name] = int(count)
-    return slots or None
+    return slots
