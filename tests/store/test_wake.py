@@ -16,6 +16,7 @@ from rowqueue.sql.tables import tables
 from rowqueue.store.async_store import AsyncStore
 from rowqueue.store.store import Store
 from tests.support.borrowing import WAYS
+from tests.support.faulty import faulty_store
 from tests.support.listening import Ears, ears
 from tests.support.stores import raw
 
@@ -138,6 +139,32 @@ async def test_a_callers_transaction_tells_when_it_commits(way, end, store, list
         assert listening.heard() == []
         await (borrowed.rollback if end == "rollback" else borrowed.commit)()
     assert listening.heard() == (["available default"] if end == "commit" else [])
+
+
+def test_an_enqueue_takes_one_round_trip_while_nobody_is_idle(postgres_tables):
+    store, faults = faulty_store(postgres_tables)
+    with contextlib.closing(store):
+        store.enqueue(job())
+        store.run(say_idle("one", {"mail": 30.0}))
+        faults.watch()
+        store.enqueue(job("other"))
+        store.enqueue_many([job("other"), job("bills")])
+        assert len(faults.seen) == 4  # INSERT; BEGIN, INSERT, COMMIT
+        assert "wake" not in faults.seen
+        faults.watch()
+        store.enqueue_many([job("other"), job()])
+        assert faults.seen[-2:] == ["COMMIT", "wake"]
+
+
+def test_a_wake_that_fails_fails_nobody(postgres_tables):
+    store, faults = faulty_store(postgres_tables)
+    with contextlib.closing(store):
+        store.enqueue(job())
+        store.run(say_idle("one", {"mail": 30.0}))
+        faults.watch(1)
+        assert store.enqueue(job()).inserted
+        assert faults.struck
+        assert store.stats().total(State.AVAILABLE) == 2
 
 
 def test_a_callers_transaction_takes_one_round_trip(store, listening, postgres_tables):
