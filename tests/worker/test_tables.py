@@ -171,6 +171,18 @@ def test_a_snoozed_row_runs_when_it_is_due(app: App, uploads: Uploads) -> None:
     assert attempts == [1, 1]
 
 
+def test_the_table_is_looked_at_once_when_its_store_opens(
+    app: App, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.job(table="uploads")(lambda upload: None)
+    looked: list[Any] = []
+    monkeypatch.setattr("rowqueue.store.base.layout_of", lambda *given: looked.append(given))
+    uploads.add(1)
+    drain(app)
+    assert uploads.column("state") == ["done"]
+    assert looked == []
+
+
 def test_a_missing_sidecar_is_said_at_the_start(database_url: str) -> None:
     with made(database_url, SHAPES["sidecar"]) as there:
         with there.engine.begin() as connection:

@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Protocol
 
 from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.layout import Layout
 from rowqueue.sql.mapping import JobTable
 from rowqueue.store import AsyncStore, Store
 from rowqueue.store.database import Database
@@ -40,6 +41,7 @@ class Stores:
         self.settings = settings
         self._pool_size = pool_size
         self._table: JobTable | None = None
+        self._layout: Layout | None = None
         self._lock = Lock()
         self._sync: Store | None = None
         self._async: AsyncStore | None = None
@@ -49,7 +51,7 @@ class Stores:
     def of(cls, store: Store) -> Stores:
         """A store that is there, with an async one beside it over the same table."""
         stores = cls(store.database, store.settings, 4)
-        stores._table, stores._sync = store.table, store
+        stores._table, stores._layout, stores._sync = store.table, store.layout, store
         return stores
 
     @property
@@ -59,7 +61,11 @@ class Stores:
         if store is None:
             with self._lock:
                 store = self._sync or Store.over(
-                    self.database, self.settings, table=self._table, pool_size=self._pool_size
+                    self.database,
+                    self.settings,
+                    table=self._table,
+                    layout=self._layout,
+                    pool_size=self._pool_size,
                 )
                 self._sync = store
         return store if self.interceptor is None else self.interceptor.sync(store)
@@ -71,7 +77,11 @@ class Stores:
         if store is None:
             with self._lock:
                 store = self._async or AsyncStore.over(
-                    self.database, self.settings, table=self._table, pool_size=self._pool_size
+                    self.database,
+                    self.settings,
+                    table=self._table,
+                    layout=self._layout,
+                    pool_size=self._pool_size,
                 )
                 self._async = store
         return store if self.interceptor is None else self.interceptor.asynchronous(store)

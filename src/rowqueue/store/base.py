@@ -9,6 +9,7 @@ from typing import Any
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.operations.settings import StoreSettings
 from rowqueue.sql.dialects import dialect_of
+from rowqueue.sql.layout import Layout
 from rowqueue.sql.mapping import JobTable
 from rowqueue.sql.migrations import ddl
 from rowqueue.sql.statements.catalog import Statements
@@ -32,9 +33,16 @@ class StoreBase:
         database: a URL, an Engine, an AsyncEngine, or a ``Database``.
         settings: the checked settings.
         table: a table of the user's; None is the default table.
+        layout: of that table, as another store has found it; None looks at the table.
     """
 
-    def __init__(self, database: Database, settings: StoreSettings, table: JobTable | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: StoreSettings,
+        table: JobTable | None = None,
+        layout: Layout | None = None,
+    ) -> None:
         if settings.schema is not None and database.name == "sqlite":
             raise ConfigurationError("a SQLite file has no schemas: leave schema out, and choose a prefix")
         self.database = database
@@ -43,9 +51,16 @@ class StoreBase:
         self.tables = tables(settings.prefix, settings.schema)
         self._flavours: dict[str, Statements] = {}
         self._adopters: dict[type, Adopter] = {}
-        self._layout = None if table is None else layout_of(database, table, settings)
+        self._layout = layout
+        if table is not None and layout is None:
+            self._layout = layout_of(database, table, settings)
         self._statements = self._statements_for(database.url.drivername)
         self._refresh_at = 0.0 if self._layout is not None and self._layout.read_only else math.inf
+
+    @property
+    def layout(self) -> Layout | None:
+        """What was found of a table of the user's, for other stores over it; None for the default table."""
+        return self._layout
 
     def _refreshed(self, began: float) -> None:
         """A refresh has ended: the next one is due after ten times as long as it took, at least a second."""

@@ -25,6 +25,7 @@ from rowqueue.operations import claim as claiming
 from rowqueue.operations import enqueue, finish, operate, schema
 from rowqueue.operations.base import Operation
 from rowqueue.operations.settings import StoreSettings
+from rowqueue.sql.layout import Layout
 from rowqueue.sql.mapping import JobTable
 from rowqueue.store import plans
 from rowqueue.store.database import Database
@@ -99,17 +100,28 @@ class Store(Management):
 
     @classmethod
     def over(
-        cls, database: Database, settings: StoreSettings, *, table: JobTable | None = None, pool_size: int = 4
+        cls,
+        database: Database,
+        settings: StoreSettings,
+        *,
+        table: JobTable | None = None,
+        layout: Layout | None = None,
+        pool_size: int = 4,
     ) -> Store:
         """A store over a database and settings that are there already, with connections of its own."""
         store = cls.__new__(cls)
-        store._begin(database, settings, pool_size, table)  # noqa: SLF001 - its own class
+        store._begin(database, settings, pool_size, table, layout)  # noqa: SLF001 - its own class
         return store
 
     def _begin(
-        self, database: Database, settings: StoreSettings, pool_size: int, table: JobTable | None
+        self,
+        database: Database,
+        settings: StoreSettings,
+        pool_size: int,
+        table: JobTable | None,
+        layout: Layout | None = None,
     ) -> None:
-        super().__init__(database, settings, table)
+        super().__init__(database, settings, table, layout)
         self._pool = Pool(database, self._statements, pool_size, whole=table is not None)
         self._checked = table is not None
         self._held: Holder | None = None
@@ -119,7 +131,9 @@ class Store(Management):
         """The same store for async code, with connections of its own."""
         from rowqueue.store.async_store import AsyncStore
 
-        return AsyncStore.over(self.database, self.settings, table=self.table, pool_size=pool_size)
+        return AsyncStore.over(
+            self.database, self.settings, table=self.table, layout=self.layout, pool_size=pool_size
+        )
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation; the first one also checks that the tables fit this version.

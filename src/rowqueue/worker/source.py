@@ -89,11 +89,11 @@ class Source:
         table: TableJob[..., Any] | None = None,
     ) -> None:
         settings, patience, events = stores.settings, shared.patience, shared.events
-        mapping = None if table is None else table.store.table
+        mapping, layout = (None, None) if table is None else (table.store.table, table.store.layout)
         self._options = options
         self._ours = table is None
         self._on_change = shared.on_change
-        self.store = AsyncStore.over(stores.database, settings, table=mapping, pool_size=2)
+        self.store = AsyncStore.over(stores.database, settings, table=mapping, layout=layout, pool_size=2)
         self.held = Held()
         self.slots: Slots
         if table is None:
@@ -141,7 +141,7 @@ class Source:
             lambda: self.claiming.resting,
             ours=self._ours,
         )
-        self._renewing = Store.over(stores.database, settings, table=mapping, pool_size=1)
+        self._renewing = Store.over(stores.database, settings, table=mapping, layout=layout, pool_size=1)
         self.renewal = Renewal(options, self._renewing, self.held, shared.loop, events)
 
     @classmethod
