@@ -6,6 +6,7 @@ one line of JSON, its answer; the lines come back in any order.
 
 import json
 import os
+import random
 import subprocess
 import sys
 import traceback
@@ -16,6 +17,7 @@ from typing import Any
 
 from rowqueue.core.states import UNFINISHED, State
 from rowqueue.core.values import NewJob
+from rowqueue.store import pools
 from rowqueue.store.store import Store
 from tests.support.session import ROOT
 
@@ -34,6 +36,36 @@ def claim_all(number: int, url: str, batch: int) -> Any:
         empty = 0 if claims else empty + 1
     store.close()
     return keys
+
+
+def finish_in_any_order(number: int, url: str, batch: int) -> Any:
+    """Claim until there is nothing left, and complete what was claimed in a random order; retries are counted."""
+    store = Store(url)
+    retries = 0
+    pause = pools._pause
+
+    def counted(tries: int) -> float:
+        nonlocal retries
+        retries += 1
+        return pause(tries)
+
+    pools._pause = counted
+    chance = random.Random(number)
+    keys: list[int] = []
+    held: list[Any] = []
+    empty = 0
+    while empty < 3 or held:
+        claims = store.claim(batch, queues=["default"], worker=f"w-{number}") if len(held) < 5 * batch else []
+        keys += [claim.key for claim in claims]
+        held += claims
+        empty = 0 if claims else empty + 1
+        chance.shuffle(held)
+        ending, held = (held[:batch], held[batch:]) if claims else (held, [])
+        refused = [outcome for outcome in store.complete_many(ending) if not outcome]
+        if refused:
+            raise AssertionError(refused)
+    store.close()
+    return {"keys": keys, "retries": retries}
 
 
 def produce(number: int, url: str, keys: int, threads: int, step: int) -> Any:
