@@ -88,17 +88,21 @@ def _unqueued(parts: Parts, source: Source) -> ColumnElement[bool]:
 
 
 def boundary(parts: Parts, source: Source, *, beyond: bool) -> Any:
-    """The first and the last of the next so many keys without a job.
+    """The first and the last of the next so many keys.
 
     Args:
         parts: tables and dialect.
         source: where from.
-        beyond: only keys beyond the parameter ``after``; False looks from the start.
+        beyond: only keys beyond the parameter ``after``, of which hardly any has a job: that is asked when the range
+            is read, because a creator that loses the race for the cursor looked in vain. False looks from the
+            start, for keys without a job.
     """
-    where = source.key > source.as_key("after", parts.dialect) if beyond else source.key.is_not(None)
+    where = [source.key > source.as_key("after", parts.dialect)]
+    if not beyond:
+        where = [source.key.is_not(None), _unqueued(parts, source)]
     found = (
         sa.select(source.key.label("key"))
-        .where(where, _unqueued(parts, source))
+        .where(*where)
         .order_by(source.key)
         .limit(param("size", sa.Integer()))
         .cte("found")
