@@ -9,7 +9,7 @@ PYTEST = $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 
 # What starts, kills and races processes takes three times as long as the rest, and has a target of its own.
 PROCESSES = $(addprefix tests/store/test_,kill.py producers.py races.py held.py held_crashes.py held_mapped.py backfill.py \
-  backfill_creators.py model.py doctor.py identifiers.py database.py)
+  backfill_creators.py model.py doctor.py identifiers.py database.py mariadb.py)
 SUITE = tests/core tests/app tests/sql tests/mapping tests/docs tests/test_checker.py tests/test_support.py \
   $(filter-out $(PROCESSES),$(wildcard tests/store/test_*.py))
 SLOW = tests/worker tests/endurance tests/cli tests/demo tests/profiles tests/testing tests/examples $(wildcard $(PROCESSES))
@@ -23,10 +23,12 @@ help: ## list these targets
 demo: $(VENV)/.installed ## turn the standard library into a searchable index, and survive a kill on the way
 	@$(VENV)/bin/rowqueue demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## run the suites of the core, the SQL, the store and mappings on SQLite and a private PostgreSQL
+test: $(VENV)/.installed-dev ## run the suites of the core, the SQL, the store and mappings on SQLite, a private PostgreSQL and MariaDB
+	@scripts/mariadb-for-tests
 	@$(PYTEST) $(SUITE)
 
 test-slow: $(VENV)/.installed-dev ## run the suites that start processes and kill them: worker, commands, demo, profiles, races
+	@scripts/mariadb-for-tests
 	@$(PYTEST) $(SLOW)
 
 lint: $(VENV)/.installed-dev ## check style, types and layers

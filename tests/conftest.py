@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.bound_exec import die_with_parent
-from tests.support.databases import empty_database, temporary_database
+from tests.support.databases import empty_database, temporary_database, url_of
 from tests.support.mariadb import (
     MariaServer,
     empty_maria_database,
@@ -137,9 +137,7 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """The test runs once on each database."""
-    names = {"sqlite": "sqlite_url", "postgres": "postgres_database", "mariadb": "mariadb_database"}
-    url: str = request.getfixturevalue(names[request.param])
-    return url
+    return url_of(request)
 
 
 @pytest.fixture

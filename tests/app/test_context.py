@@ -10,6 +10,7 @@ import pytest
 
 from rowqueue import App, Context, LeaseLost, State
 from rowqueue.app.context import ContextControl
+from tests.support import mariadb
 
 
 @pytest.fixture
@@ -38,6 +39,14 @@ def connect(url):
     if url.startswith("sqlite"):
         with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
             yield connection
+    elif url.startswith("mariadb"):
+        with contextlib.closing(mariadb.connect(url, autocommit=False)) as connection:
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
     else:
         with psycopg.connect(url) as connection:
             yield connection
@@ -111,7 +120,7 @@ def test_complete_in_commits_with_the_work(app, control, database_url):
     job = app.store.get(control.claim.key)
     assert (job.state, job.result) == (State.COMPLETED, {"pages": 1})
     with connect(database_url) as connection:
-        assert connection.execute("SELECT page FROM done").fetchall() == [(7,)]
+        assert list(connection.execute("SELECT page FROM done").fetchall()) == [(7,)]
 
 
 def test_complete_in_rolls_back_with_the_work(app, control, database_url):

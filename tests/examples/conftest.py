@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 
 import rowqueue
+from tests.support.databases import url_of
 
 FOLDER = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request):
+    """An example is about rowqueue, and shows nothing of a database."""
+    return url_of(request)
 
 
 @pytest.fixture

@@ -11,7 +11,14 @@ from rowqueue.profiles.river import Client
 from tests.profiles.gqs_table import Table
 from tests.profiles.river_schema import RIVER_DDL, River
 from tests.profiles.sourcegraph_bench import Bench
+from tests.support.databases import url_of
 from tests.support.stores import raw
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """These systems live on PostgreSQL and SQLite; what lives on MariaDB, too, says so itself."""
+    return url_of(request)
 
 
 @pytest.fixture

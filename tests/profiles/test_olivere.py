@@ -23,6 +23,13 @@ from rowqueue.profiles.olivere import (
 from rowqueue.profiles.olivere.table import jobs_table
 from rowqueue.store.database import driver_dialect
 from tests.profiles.olivere_bench import FAILED, SECOND, SUCCEEDED, WAITING, WORKING, Bench
+from tests.support.databases import URLS, url_of
+
+
+@pytest.fixture(params=list(URLS))
+def database_url(request):
+    """The original lives on MySQL and PostgreSQL."""
+    return url_of(request)
 
 
 @pytest.fixture

@@ -12,6 +12,13 @@ from rowqueue.profiles.olivere import (
     StartupBehaviour,
 )
 from tests.profiles.olivere_bench import FAILED, SUCCEEDED, WAITING, WORKING, Bench
+from tests.support.databases import URLS, url_of
+
+
+@pytest.fixture(params=list(URLS))
+def database_url(request):
+    """The original lives on MySQL and PostgreSQL."""
+    return url_of(request)
 
 
 @pytest.fixture

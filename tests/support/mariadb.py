@@ -21,6 +21,8 @@ from sqlalchemy.exc import ArgumentError
 ENVIRONMENT = "ROWQUEUE_TEST_MARIADB"
 _TIMES = re.compile(r"(-?\d+) \* INTERVAL 1 SECOND")
 USUAL = "mariadb://root@127.0.0.1:3306/"
+OWN = "mariadb://root@127.0.0.1:33066/"
+"""What `scripts/mariadb-for-tests` starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +39,17 @@ def find_server(directory: Path) -> MariaServer:
     """Look for a server, once in a run; what was found is kept in the run's directory."""
     if (known := known_server(directory)) is not None:
         return known
-    url = os.environ.get(ENVIRONMENT) or USUAL
-    asked = ENVIRONMENT in os.environ
-    try:
-        with connect(url) as connection:
-            version = connection.get_server_info().removeprefix("5.5.5-")
-        found = MariaServer(url, version, asked=asked)
-    except (pymysql.err.MySQLError, ArgumentError, ValueError) as problem:
-        said = f"{ENVIRONMENT}: {problem}" if asked else f"no server at 127.0.0.1:3306, and no {ENVIRONMENT}"
-        found = MariaServer(problem=said, asked=asked)
+    asked = os.environ.get(ENVIRONMENT)
+    found = MariaServer(problem=f"no server at 127.0.0.1:3306, and no {ENVIRONMENT}")
+    for url in [asked] if asked else [USUAL, OWN]:
+        try:
+            with connect(url) as connection:
+                version = connection.get_server_info().removeprefix("5.5.5-")
+            found = MariaServer(url, version, asked=bool(asked))
+            break
+        except (pymysql.err.MySQLError, ArgumentError, ValueError) as problem:
+            if asked:
+                found = MariaServer(problem=f"{ENVIRONMENT}: {problem}", asked=True)
     draft = directory / f"mariadb.{os.getpid()}.draft"
     draft.touch(0o600)  # the password is in it
     draft.write_text(json.dumps(asdict(found)))
@@ -60,8 +64,17 @@ def known_server(directory: Path) -> MariaServer | None:
     return None
 
 
+class Executing(pymysql.connections.Connection):
+    """PyMySQL's, with an `execute` of its own as the other drivers have one."""
+
+    def execute(self, command: str) -> Any:
+        cursor = self.cursor()
+        cursor.execute(command)
+        return cursor
+
+
 def connect(url: str, **options: Any) -> Any:
-    """A connection in autocommit, past the store."""
+    """A connection in autocommit, unless the options say otherwise, past the store."""
     parsed = make_url(url)
     place: dict[str, Any] = {
         "host": parsed.host,
@@ -72,7 +85,7 @@ def connect(url: str, **options: Any) -> Any:
     }
     if "unix_socket" in parsed.query:
         place["unix_socket"] = parsed.query["unix_socket"]
-    return pymysql.connect(**place, autocommit=True, connect_timeout=10, **options)
+    return Executing(**place, **{"autocommit": True, "connect_timeout": 10, **options})
 
 
 class MariaRaw:

@@ -4,6 +4,13 @@ from collections.abc import Iterator
 import pytest
 
 from rowqueue import App, RetryPolicy
+from tests.support.databases import url_of
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The harness is Python: two databases show that it is right."""
+    return url_of(request)
 
 
 @pytest.fixture
