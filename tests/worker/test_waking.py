@@ -203,6 +203,22 @@ def _tells_nothing(job, listening: Ears) -> bool:
     return not listening.heard()
 
 
+def test_a_locked_job_is_not_asked_for_over_and_over(
+    postgres_app: App, postgres_database: str, sent: list[str]
+):
+    quick(postgres_app)
+    other = postgres_app.store.enqueue(NewJob(kind="quick", queue="other"))
+    with psycopg.connect(postgres_database) as connection:
+        connection.execute("SELECT * FROM rowqueue_job WHERE id = %s FOR UPDATE", [other.job.id])
+        with Running(postgres_app, queues=["default", "other"], poll=MINUTE) as running:
+            running.wait_for(events.Completed, postgres_app.jobs["quick"].enqueue())
+            settle(running)
+            assert sent.count("claim") < 15
+            connection.rollback()
+            postgres_app.store.enqueue(NewJob(kind="quick", queue="other"))
+            running.wait_for(events.Completed, other)
+
+
 def test_a_listener_that_is_cut_off_listens_again(postgres_app: App, postgres_database: str):
     quick(postgres_app)
     with Running(postgres_app, poll=MINUTE) as running, raw_connection(postgres_database) as connection:

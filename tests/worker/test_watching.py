@@ -83,7 +83,7 @@ async def test_what_was_committed_is_seen_and_a_busy_worker_sees_it_later(make, 
     watching = Watching(app.async_store, look(["a"]), seen.put_nowait, make)
     task = asyncio.create_task(watching.run())
     async with asyncio.timeout(PATIENCE):
-        watching.rests(["a"])
+        watching.rests(["a"], after_work=True)
         await asyncio.to_thread(app.store.enqueue, NewJob(kind="k", queue="a"))
         assert await seen.get() == Look(("a",), None)
         watching.works()
@@ -92,7 +92,7 @@ async def test_what_was_committed_is_seen_and_a_busy_worker_sees_it_later(make, 
         claims = await asyncio.to_thread(app.store.claim)
         await asyncio.to_thread(app.store.complete_many, claims)
         await asyncio.to_thread(app.store.enqueue, NewJob(kind="k", queue="a", delay=50))
-        watching.rests(["a"])
+        watching.rests(["a"], after_work=True)
         while (found := await seen.get()) is None or found.ready:
             pass
         assert found.due is not None

@@ -42,8 +42,8 @@ class Starts(Protocol):
 class Rest(Protocol):
     """Whoever wants to know when there are free slots and nothing to do."""
 
-    def rests(self, queues: Collection[str]) -> None:
-        """These queues have free slots, and gave less than they could."""
+    def rests(self, queues: Collection[str], after_work: bool) -> None:
+        """These queues have free slots, and gave less than they could; the last claim gave something, or nothing."""
         ...
 
     def works(self) -> None:
@@ -101,6 +101,7 @@ class Claiming:
         self._more: set[str] = set(options.queues)
         self._told: set[str] = set()
         self._looks: list[float] = []
+        self._got = False
         self._wake = Wake()
         self._stopping = False
         self._backlog = BACKLOG * max(options.concurrency, 500)
@@ -174,6 +175,7 @@ class Claiming:
         claims = await self._patience.ask("claiming jobs", once)
         if claims is None:
             return None
+        self._got = bool(claims)
         self._note(wanted, claims)
         self._slots.rotate(len(wanted))
         if claims:
@@ -215,7 +217,7 @@ class Claiming:
             if hungry:
                 self.resting = True
                 if self.rest is not None:
-                    self.rest.rests(hungry)
+                    self.rest.rests(hungry, self._got)
             now = time.monotonic()
             left = min([regular, *self._looks[:1]]) - now
             if left > 0:

@@ -54,8 +54,14 @@ class Idling:
         self._said: dict[str, float] = {}
         self._wake = Wake()
 
-    def rests(self, queues: Collection[str]) -> None:
-        """These queues have free slots, and gave less than they could."""
+    def rests(self, queues: Collection[str], after_work: bool) -> None:
+        """These queues have free slots, and gave less than they could.
+
+        Args:
+            queues: which.
+            after_work: the last claim gave something. Otherwise what a look showed is somebody else's, or a row
+                that is locked: another look would find it again.
+        """
         if self._since.keys() == set(queues):
             return
         now = time.monotonic()
@@ -63,7 +69,7 @@ class Idling:
         self._note_rests(now)
         self._since = {queue: self._since.get(queue, now) for queue in queues}
         if not self._said.keys() >= self._since.keys():
-            if begins:
+            if begins and after_work:
                 self._look_after(*UNSAID)
             self._wake.up()
 

@@ -41,7 +41,7 @@ def wake(
         patience: waits for a database that is away.
         events: who is told of that.
     """
-    if not options.listen:
+    if not options.listen or options.drain:
         return []
     if store.database.name == "sqlite":
         see = None if store.table is not None else look(list(options.queues))

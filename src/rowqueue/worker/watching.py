@@ -83,7 +83,7 @@ class Watching:
         self._waiting: Writes | None = None
         self._lock = threading.Lock()
 
-    def rests(self, queues: Collection[str]) -> None:  # noqa: ARG002 - a commit does not say of which queue it is
+    def rests(self, queues: Collection[str], after_work: bool) -> None:  # noqa: ARG002 - a commit is for all queues
         """There are free slots."""
         self._resting.set()
 
