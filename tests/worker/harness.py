@@ -129,13 +129,19 @@ def raw_connection(url: str) -> Iterator[Any]:
         connection.close()
 
 
+def past(database: str) -> str:
+    """A moment that is over, as SQL of a database."""
+    hour_ago = {"sqlite": "1", "mariadb": "utc_timestamp() - interval 1 hour"}
+    return hour_ago.get(database, "now() - interval '1 hour'")
+
+
 def steal(app: App, url: str, job: Enqueued) -> None:
     """Let a job's lease run out and take it from its worker, as another worker's rescue would."""
-    past = "1" if url.startswith("sqlite") else "now() - interval '1 hour'"
+    moment = past(url.partition(":")[0])
     rescued: list[Any] = []
     with raw_connection(url) as connection:
         while not rescued:  # a renewal may come between the two
-            connection.execute(f"UPDATE rowqueue_job SET leased_until = {past} WHERE id = {job.job.id}")
+            connection.execute(f"UPDATE rowqueue_job SET leased_until = {moment} WHERE id = {job.job.id}")
             rescued = [each for each in app.store.rescue() if each.key == job.job.id]
             lease = app.store.get(job.job.id)
             if lease is not None and lease.rescues:  # the worker's own rescue was faster

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from rowqueue import App, Context, State
 from rowqueue.worker import Worker, events
+from tests.support import mariadb
+from tests.support.stores import driver_url
 from tests.support.waiting import wait_until
 from tests.worker.harness import PATIENCE, Running, drain, raw_connection
 
@@ -33,6 +35,8 @@ def transaction(url: str) -> Iterator[Any]:
     """The handler's own transaction, by the driver."""
     if url.startswith("sqlite"):
         connection: Any = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20)
+    elif url.startswith("mariadb"):
+        connection = mariadb.connect(url, autocommit=False)
     else:
         connection = psycopg.connect(url)
     try:
@@ -198,7 +202,7 @@ async def test_awaited_on_an_async_connection(postgres_database):
 
 
 def test_in_a_sqlalchemy_transaction(app: App, database_url):
-    engine = sa.create_engine(database_url.replace("postgresql:", "postgresql+psycopg:"))
+    engine = sa.create_engine(driver_url(database_url))
 
     @app.job(kind="s")
     def handler(context: Context) -> None:

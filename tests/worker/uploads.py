@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 from rowqueue import (
     App,
@@ -11,6 +12,8 @@ from rowqueue import (
     JobTable,
     RetryPolicy,
 )
+from tests.support.stores import driver_url
+from tests.worker.harness import past
 
 
 @dataclass
@@ -20,13 +23,20 @@ class Upload:
     state: str
 
 
+_MOMENTS: dict[str, Any] = {
+    "sqlite": sa.BigInteger(),
+    "postgresql": sa.DateTime(timezone=True),
+    "mariadb": mysql.DATETIME(fsp=6),
+}
+
+
 class Uploads:
     """A table with a column for everything, made and read past the store."""
 
     def __init__(self, app: App, url: str) -> None:
         self.app = app
-        self.engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
-        moment = sa.DateTime(timezone=True) if url.startswith("postgresql") else sa.BigInteger()
+        self.engine = sa.create_engine(driver_url(url))
+        moment = _MOMENTS[self.engine.dialect.name]
         numbers = ("size", "lease", "attempt", "failures", "rescues", "snoozes")
         moments = ("leased_until", "scheduled_at", "finalized_at", "cancel_requested_at")
         self.table = sa.Table(
@@ -65,4 +75,4 @@ class Uploads:
 
     @property
     def past(self) -> Any:
-        return sa.text("now() - interval '1 hour'" if self.engine.dialect.name == "postgresql" else "1")
+        return sa.text(past(self.engine.dialect.name))

@@ -22,6 +22,10 @@ def add(a: int, b: int = 1) -> dict[str, int]:
 
 
 @app.job(process=True)
+def nothing() -> None: ...
+
+
+@app.job(process=True)
 def reports(context: Context) -> str:
     print("a print disturbs nobody")
     logging.getLogger("yard").warning("a line %d", 1)
@@ -119,4 +123,5 @@ def completes(context: Context, commits: bool) -> None:
 
 
 def sqlalchemy_url() -> str:
-    return os.environ["YARD_DATABASE"].replace("postgresql://", "postgresql+psycopg://")
+    url = os.environ["YARD_DATABASE"].replace("postgresql://", "postgresql+psycopg://")
+    return url.replace("mariadb://", "mariadb+pymysql://")
