@@ -1,5 +1,9 @@
 import asyncio
+import importlib
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -36,3 +40,16 @@ def uploads(app: App, database_url: str) -> Iterator[Uploads]:
     yield made
     made.store.close()
     made.engine.dispose()
+
+
+@pytest.fixture
+def yard(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module with the jobs, fresh, on the test's database."""
+    monkeypatch.setenv("YARD_DATABASE", database_url)
+    monkeypatch.setenv("YARD_FOLDER", str(tmp_path))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    module = importlib.import_module("yard")
+    module.app.init()
+    yield module
+    module.app.close()
+    del sys.modules["yard"]

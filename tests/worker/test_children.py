@@ -1,7 +1,6 @@
 """`process=True`: whatever a handler does to its process, it costs one child and one attempt."""
 
 import contextlib
-import importlib
 import os
 import signal
 import subprocess
@@ -18,19 +17,6 @@ from tests.support.waiting import wait_until
 from tests.worker.harness import PATIENCE, Running, drain
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def yard(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch):
-    """The module with the jobs, fresh, on the test's database."""
-    monkeypatch.setenv("YARD_DATABASE", database_url)
-    monkeypatch.setenv("YARD_FOLDER", str(tmp_path))
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    module = importlib.import_module("yard")
-    module.app.init()
-    yield module
-    module.app.close()
-    del sys.modules["yard"]
 
 
 def started(folder: Path) -> list[int]:

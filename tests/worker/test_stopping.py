@@ -16,7 +16,6 @@ import pytest
 from rowqueue import App, AsyncStore, Context, NewJob, SchemaMissing, State
 from rowqueue.worker import Worker, events
 from rowqueue.worker.slots import Slots
-from tests.support.waiting import wait_until
 from tests.worker.harness import PATIENCE, Running, drain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,26 +227,6 @@ def test_a_worker_runs_once(app: App):
     running = drain(app)
     with pytest.raises(Exception, match="was run already"):
         running.worker.run()
-
-
-def test_nothing_is_left_after_many_starts_and_stops(app: App):
-    @app.job(kind="s")
-    def handler() -> None: ...
-
-    def start_and_stop() -> None:
-        handler.enqueue_many([()] * 3)
-        drain(app, concurrency=3)
-
-    start_and_stop()
-    files = len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0
-    for _ in range(10):
-        start_and_stop()
-    if sys.platform == "linux":
-        assert len(list(Path("/proc/self/fd").iterdir())) <= files
-    wait_until(
-        lambda: not [each for each in threading.enumerate() if each.name.startswith("rowqueue-")],
-        "the worker's threads to end",
-    )
 
 
 PROGRAM = """

@@ -13,7 +13,6 @@ from rowqueue.sql.layout import Layout
 from rowqueue.sql.mapping import JobTable
 from rowqueue.sql.migrations import ddl
 from rowqueue.sql.statements.catalog import Statements
-from rowqueue.sql.tables import tables
 from rowqueue.store.borrowed import Adopter, AsyncBoundStore, BoundStore, adopt
 from rowqueue.store.database import Database, driver_dialect
 from rowqueue.store.mapped import layout_of
@@ -48,7 +47,7 @@ class StoreBase:
         self.database = database
         self.settings = settings
         self.table = table
-        self.tables = tables(settings.prefix, settings.schema)
+        self.tables = database.tables(settings.prefix, settings.schema)
         self._flavours: dict[str, Statements] = {}
         self._adopters: dict[type, Adopter] = {}
         self._layout = layout
@@ -111,6 +110,8 @@ class StoreBase:
         return [(name, catalog[name].sql) for name in catalog.names()]
 
     def _statements_for(self, drivername: str) -> Statements:
+        if self._layout is None:
+            return self.database.statements(self.tables, drivername)
         found = self._flavours.get(drivername)
         if found is None:
             driver = driver_dialect(drivername)

@@ -61,6 +61,7 @@ class Pool:
 
     def _reset(self) -> None:
         self._pid = os.getpid()
+        self._lock = threading.Lock()
         self._idle: dict[str, list[OwnConnection]] = {"read": [], "write": []}
         seats = 1 if self._single else self._size
         write = threading.BoundedSemaphore(seats)
@@ -111,34 +112,38 @@ class Pool:
             self._reset()
         kind = "read" if self._single and access is Access.READ else "write"
         with self._seats[kind]:
-            connection = self._take(kind)
+            idle = self._idle[kind]
+            connection = self._take(idle)
             try:
                 yield connection
             except BaseException:
                 if connection.usable():
-                    self._idle[kind].append(connection)
+                    self._give_back(connection, kind, idle)
                 else:
                     connection.close()
                 raise
-            self._idle[kind].append(connection)
+            self._give_back(connection, kind, idle)
 
-    def _take(self, kind: str) -> OwnConnection:
-        while (connection := self._pop(kind)) is not None:
+    def _take(self, idle: list[OwnConnection]) -> OwnConnection:
+        while (connection := _pop(idle)) is not None:
             if connection.usable():
                 return connection
             connection.close()
         return _wrap(self._database, self._statements, self._database.connect())
 
-    def _pop(self, kind: str) -> OwnConnection | None:
-        try:
-            return self._idle[kind].pop()  # not "if there is one": another thread may take it in between
-        except IndexError:
-            return None
+    def _give_back(self, connection: OwnConnection, kind: str, idle: list[OwnConnection]) -> None:
+        with self._lock:
+            if idle is self._idle[kind]:
+                idle.append(connection)
+                return
+        connection.close()  # the pool was closed while it was lent, and nobody would close it
 
     def close(self) -> None:
-        """Close what is idle."""
-        for kind in self._idle:
-            while (connection := self._pop(kind)) is not None:
+        """Close what is idle; what is lent is closed when it is given back."""
+        with self._lock:
+            closed, self._idle = self._idle, {"read": [], "write": []}
+        for idle in closed.values():
+            while (connection := _pop(idle)) is not None:
                 connection.close()
 
 
@@ -251,6 +256,13 @@ class ThreadPool:
         await asyncio.get_running_loop().run_in_executor(self._threads, self._pool.close)
         self._threads.shutdown(wait=False)
         self._threads = self._new_threads()
+
+
+def _pop(idle: list[OwnConnection]) -> OwnConnection | None:
+    try:
+        return idle.pop()  # not "if there is one": another thread may take it in between
+    except IndexError:
+        return None
 
 
 def _wrap(database: Database, statements: Statements, raw: Any) -> OwnConnection:

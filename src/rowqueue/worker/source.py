@@ -209,7 +209,7 @@ class Source:
         """Say goodbye where others know of this worker, and close the connections."""
         try:
             if self._ours:
-                await self.store.forget_worker(self._options.worker_id)
+                await self._upkeep.forget()
         except Exception:  # noqa: BLE001 - others forget it when it is silent for long
             return
         finally:

@@ -62,6 +62,7 @@ class Upkeep:
         self._due = Wake()
         self._due_at = math.inf
         self._ask_at = 0.0
+        self._beat: asyncio.Future[None] | None = None
 
     def due_in(self, seconds: float) -> None:
         """A job was put off in this process: be awake when it is due, however long the poll."""
@@ -107,9 +108,17 @@ class Upkeep:
 
     async def heartbeat(self) -> None:
         """Say that this worker lives."""
-        await self._store.heartbeat(
+        said = self._store.heartbeat(
             self._options.worker_id, queues=dict(self._options.queues), kinds=self._kinds, idle=self._idle()
         )
+        self._beat = asyncio.ensure_future(said)
+        await asyncio.shield(self._beat)
+
+    async def forget(self) -> None:
+        """Say that this worker is gone: after a heartbeat that is still under way, or it would seem to live on."""
+        if self._beat is not None:
+            await asyncio.gather(self._beat, return_exceptions=True)
+        await self._store.forget_worker(self._options.worker_id)
 
     async def _promote_when_due(self) -> None:
         while True:
