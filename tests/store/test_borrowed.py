@@ -26,7 +26,7 @@ class OurError(Exception):
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest, database: str) -> str:
-    name = {"sqlite": "sqlite_tables", "postgresql": "postgres_tables"}[database]
+    name = {"sqlite": "sqlite_tables", "postgresql": "postgres_tables", "mariadb": "mariadb_tables"}[database]
     url: str = request.getfixturevalue(name)
     with raw(url) as rows:
         rows.execute("DROP TABLE IF EXISTS app_row")

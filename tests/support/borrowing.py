@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 import psycopg
 from psycopg.rows import dict_row
+from pymysql.cursors import DictCursor
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -23,7 +24,9 @@ from sqlalchemy.orm import Session
 
 from rowqueue.core.values import NewJob
 from rowqueue.store.store import Store
+from tests.support import mariadb
 from tests.support.session import plain_url
+from tests.support.stores import driver_url
 
 
 class Borrowed:
@@ -192,6 +195,21 @@ async def of_sqlite3_explicit(url: str) -> AsyncIterator[Borrowed]:
         )
 
 
+@asynccontextmanager
+async def of_pymysql(url: str) -> AsyncIterator[Borrowed]:
+    """As PyMySQL opens it: a transaction begins by itself."""
+    with closing(mariadb.connect(url, autocommit=False)) as c:
+        yield Borrowed(c, c.execute, c.commit, c.rollback, lambda: PlainSavepoint(c.execute))
+
+
+@asynccontextmanager
+async def of_pymysql_explicit(url: str) -> AsyncIterator[Borrowed]:
+    """In autocommit, with a transaction begun by hand, and rows as dicts."""
+    with closing(mariadb.connect(url, cursorclass=DictCursor)) as c:
+        c.begin()
+        yield Borrowed(c, c.execute, c.commit, c.rollback, lambda: PlainSavepoint(c.execute))
+
+
 WAYS: dict[str, dict[str, Callable[[str], AbstractAsyncContextManager[Borrowed]]]] = {
     "sqlite": {
         "Connection": of_connection,
@@ -214,12 +232,19 @@ WAYS: dict[str, dict[str, Callable[[str], AbstractAsyncContextManager[Borrowed]]
         "asyncpg": of_asyncpg,
         "asyncpg from a pool": of_asyncpg_pool,
     },
+    "mariadb": {
+        "Connection": of_connection,
+        "Session": of_session,
+        "AsyncConnection": of_async_connection("mariadb+aiomysql"),
+        "AsyncSession": of_async_session("mariadb+aiomysql"),
+        "PyMySQL": of_pymysql,
+        "PyMySQL in autocommit": of_pymysql_explicit,
+    },
 }
 
 
 def _sync(url: str) -> Any:
-    parsed = make_url(url)
-    return parsed if parsed.get_backend_name() == "sqlite" else parsed.set(drivername="postgresql+psycopg")
+    return driver_url(url)
 
 
 def _file(url: str) -> str:

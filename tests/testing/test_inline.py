@@ -9,7 +9,7 @@ from rowqueue import App, Context, Retry, Skip, State
 from rowqueue.testing import harness
 from tests.support.borrowing import WAYS, settle
 
-CELLS = [(database, way) for database, ways in WAYS.items() for way in ways]
+CELLS = [(database, way) for database, ways in WAYS.items() if database != "mariadb" for way in ways]
 
 
 def test_it_runs_at_enqueue_and_its_row_says_so(app: App):

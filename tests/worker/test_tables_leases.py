@@ -121,7 +121,9 @@ def test_old_rows_of_a_users_table_are_never_deleted(app: App, uploads: Uploads)
     uploads.add(1)
     uploads.set(
         state="done",
-        finalized_at=sa.text("timestamp '2001-01-01'") if uploads.engine.dialect.name == "postgresql" else 1,
+        finalized_at=sa.text("timestamp '2001-01-01 00:00:00'")
+        if uploads.engine.dialect.name != "sqlite"
+        else 1,
     )
 
     @app.job(table="uploads")
