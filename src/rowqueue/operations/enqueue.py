@@ -15,7 +15,7 @@ from rowqueue.core.values import Enqueued, Job, NewJob, seconds_of
 from rowqueue.operations.base import Access, Operation, Steps
 from rowqueue.operations.decode import job_of
 from rowqueue.operations.settings import StoreSettings
-from rowqueue.operations.wake import wake
+from rowqueue.operations.wake import tell
 from rowqueue.sql.compiled import Call, Row
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.statements.enqueue import GIVEN, PLAIN
@@ -95,7 +95,7 @@ def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[lis
         raise UniqueConflict(f"a unique key was taken and freed {_ROUNDS} times in a row: enqueue it again")
     if told:
         new = (answer.job for answer in answers.values())
-        yield from wake(s, ((job.state.value, job.queue) for job in new if job.id in told))
+        yield from tell(s, ((job.state.value, job.queue) for job in new if job.id in told))
     return [answers[index] for index in range(len(prepared))]
 
 

@@ -58,6 +58,15 @@ def wake(s: Statements, news: Iterable[tuple[str, str]]) -> Steps[None]:
         yield replace(s.call_rows("wake", "given", columns), after=True)
 
 
+def tell(s: Statements, news: Iterable[tuple[str, str]]) -> Steps[None]:
+    """``wake`` where somebody is idle for certain: one job, as mostly, is told by a statement that need not look."""
+    told = sorted(set(news))
+    if len(told) > 1:
+        yield from wake(s, told)
+    for state, queue in told if len(told) == 1 else ():
+        yield replace(s.call("tell", state=state, queue=queue), after=True)
+
+
 def wake_available(s: Statements, queues: Iterable[str]) -> Steps[None]:
     """``wake`` for jobs that became available."""
     return wake(s, ((State.AVAILABLE.value, queue) for queue in queues))

@@ -407,6 +407,9 @@ UPDATE rowqueue_backfill_range SET first_key=%(first)s::VARCHAR, leased_until=NU
 -- backfill_done
 DELETE FROM rowqueue_backfill_range WHERE rowqueue_backfill_range.id = %(id)s::BIGINT AND rowqueue_backfill_range.lease = %(lease)s::BIGINT;
 
+-- tell
+SELECT CAST(pg_notify('rowqueue_wake', %(state)s::VARCHAR || ' ' || %(queue)s::VARCHAR) AS TEXT) AS pg_notify_1;
+
 -- wake
 SELECT CAST(pg_notify('rowqueue_wake', given.state || ' ' || given.queue) AS TEXT) AS pg_notify_1
 FROM unnest((SELECT %(given_state)b::TEXT[] AS anon_1), (SELECT %(given_queue)b::TEXT[] AS anon_2)) WITH ORDINALITY AS given(state, queue, ordinal)

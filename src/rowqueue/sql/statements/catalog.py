@@ -115,6 +115,7 @@ MAPPED: Mapping[str, Builder] = {
 """What only tables of the user's need."""
 
 NOTIFYING: Mapping[str, Builder] = {
+    "tell": wake.tell,
     "wake": wake.wake,
     "idle": wake.say_idle,
     "idle_forget": wake.forget_idle,

@@ -74,6 +74,11 @@ def told(parts: Parts, queue: ColumnElement[Any] | None = None) -> ColumnElement
     return answer.label("told")
 
 
+def tell(parts: Parts) -> Any:
+    """Tell of a job of which an idle worker wants to know, as its enqueue has shown."""
+    return sa.select(notify(parts, param("state", sa.Text()), param("queue", sa.Text())))
+
+
 def wake(parts: Parts) -> Any:
     """Tell of jobs, given as states and queues, as far as a worker is idle that wants to know."""
     given = parts.rows({"state": sa.Text(), "queue": sa.Text()})
