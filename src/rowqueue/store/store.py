@@ -44,7 +44,7 @@ class Store(Management):
     """A queue in a database: every method is one short transaction, and safe in any thread.
 
     Args:
-        database: a URL (``sqlite:///jobs.db``, ``postgresql://…``) or a SQLAlchemy Engine or AsyncEngine.
+        database: a URL (``sqlite:///jobs.db``, ``postgresql://…``, ``mariadb://…``) or a SQLAlchemy Engine or AsyncEngine.
         table: a mapping of a table of yours that is the queue; None is the default table.
         prefix: what every table name begins with.
         schema: the database schema of the tables; None is the connection's own.
@@ -56,7 +56,7 @@ class Store(Management):
         payload_limit: the longest encoded arguments, meta or result (bytes).
         synchronous: SQLite only: FULL (every acknowledged row survives a power loss) or NORMAL.
         prepared: PostgreSQL only: False behind a pooler that cannot keep prepared statements.
-        pool_size: the most connections that it keeps (PostgreSQL).
+        pool_size: the most connections that it keeps (not on SQLite).
 
     Raises:
         ConfigurationError: an option is wrong, or the database's driver is not installed.

@@ -92,7 +92,7 @@ def say_idle(parts: Parts) -> Any:
     given = parts.rows({"queue": sa.Text(), "seconds": sa.Double()})
     worker = sa.type_coerce(param("worker", sa.Text()), sa.Text())
     until = parts.dialect.later(given.c.seconds)
-    source = sa.select(given.c.queue, sa.cast(worker, sa.Text()), until).where(sa.true())
+    source: Any = sa.select(given.c.queue, sa.cast(worker, sa.Text()), until).where(sa.true())
     return parts.dialect.upsert(
         parts.tables.idle,
         ["queue", "worker", "idle_until"],

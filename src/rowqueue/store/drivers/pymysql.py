@@ -28,7 +28,7 @@ class PyMySQLConnection:
     """One connection, ours or borrowed."""
 
     def __init__(self, raw: pymysql.Connection[Any], statements: Statements) -> None:
-        self.raw = raw
+        self.raw: Any = raw
         self.statements = statements
 
     def execute(self, call: Call) -> Rows:
@@ -75,7 +75,7 @@ class PyMySQLConnection:
     def close(self) -> None:
         """Close it."""
         if self.raw.open:
-            self.raw._force_close()  # noqa: SLF001 - without a farewell that a dead server would be waited for
+            self.raw.close()
 
 
 def in_transaction(raw: Any) -> bool:
