@@ -28,11 +28,11 @@ def hold(claim: Claim) -> Operation[bool]:
     return Operation(steps, Access.TRANSACTION)
 
 
-def cap(limit: float, version: tuple[int | str, ...]) -> Operation[int]:
+def cap(limit: float | None, version: tuple[int | str, ...]) -> Operation[int]:
     """Let the server end this transaction when it is idle, or as a whole open, for too long (not on SQLite).
 
     Args:
-        limit: seconds.
+        limit: seconds; None leaves the session as it is.
         version: the server's.
 
     Returns:
@@ -40,7 +40,7 @@ def cap(limit: float, version: tuple[int | str, ...]) -> Operation[int]:
     """
 
     def steps(s: Statements) -> Steps[int]:
-        for sql in s.dialect.caps(limit, version):
+        for sql in () if limit is None else s.dialect.caps(limit, version):
             yield Call(s.plain(sql), {})
         rows = yield Call(s.compile("held_connection", sa.select(s.dialect.connection_id())), {})
         return int(rows[0][0])

@@ -192,10 +192,12 @@ class HeldTransaction:
             self._lock_file()
         else:
             version = self._connection.dialect.server_version_info or ()
-            self.pid = self._bound.run(held.cap(self._limit, version))
-            if (
-                self._store.database.name == "mariadb"
-            ):  # its server counts idle seconds only, and MySQL's none
+            database = self._store.database
+            shared = database.engine is not None or database.async_engine is not None
+            # On MariaDB it lasts as long as the session, which is the caller's on an engine of theirs.
+            limit = None if shared and database.name == "mariadb" else self._limit
+            self.pid = self._bound.run(held.cap(limit, version))
+            if database.name == "mariadb":  # its server counts idle seconds only
                 self._timer = threading.Timer(self._limit, self._expire)
                 self._timer.daemon = True
                 self._timer.start()
