@@ -32,12 +32,13 @@ def filled(url: str, count: int) -> list[int]:
 def test_killed_and_frozen_workers_lose_nothing_and_change_nothing_that_is_not_theirs(
     tables_url: str, tmp_path: Path
 ) -> None:
-    keys = filled(tables_url, JOBS)
+    jobs = JOBS // 3 if tables_url.startswith("mariadb") else JOBS  # its commits take longer
+    keys = filled(tables_url, jobs)
     plan = Plan(tables_url, str(tmp_path))
     began = time.monotonic()
     found = run(plan, timeout=250)
     report = check(*history(plan, keys))
-    print(f"{JOBS} jobs in {time.monotonic() - began:.1f} s, {found}: {report}")
+    print(f"{jobs} jobs in {time.monotonic() - began:.1f} s, {found}: {report}")
     assert report.violations() == {}
     assert found["kills"] > 5
     assert report.explained["rescued"] > 0

@@ -28,6 +28,7 @@ from rowqueue.core.values import Claim
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.store.store import Store
 from tests.checker import Event, Row, What
+from tests.support import mariadb
 from tests.support.session import ROOT, plain_url
 from tests.support.stores import raw
 
@@ -157,6 +158,8 @@ def _until(claim: Claim) -> float:
 def _connect(url: str) -> Any:
     if url.startswith("sqlite"):
         return sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=30)
+    if url.startswith("mariadb"):
+        return mariadb.connect(url)
     return psycopg.connect(plain_url(url), autocommit=True)
 
 
