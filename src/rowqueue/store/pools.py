@@ -203,11 +203,17 @@ class AsyncPool:
                 yield connection
             except BaseException:
                 if connection.usable():
-                    idle.append(connection)
+                    await self._give_back(connection, idle)
                 else:
                     await connection.close()
                 raise
+            await self._give_back(connection, idle)
+
+    async def _give_back(self, connection: Any, idle: list[Any]) -> None:
+        if idle is self._here()[0]:
             idle.append(connection)
+        else:  # the pool was closed while it was lent, and nobody would close it
+            await connection.close()
 
     async def _take(self, idle: list[Any]) -> Any:
         from rowqueue.store.drivers.psycopg import AsyncPsycopgConnection
@@ -227,8 +233,8 @@ class AsyncPool:
         return found
 
     async def close(self) -> None:
-        """Close what is idle on this loop."""
-        idle, _ = self._here()
+        """Close what is idle on this loop; what is lent is closed when it is given back."""
+        idle, _ = self._loops.pop(asyncio.get_running_loop(), ([], None))
         while idle:
             await idle.pop().close()
 

@@ -21,6 +21,7 @@ from rowqueue.worker.children import Children
 from rowqueue.worker.endings import Endings, timeout_of
 from rowqueue.worker.events import Events, ResultDropped, Started, TimedOut
 from rowqueue.worker.finishing import Finishing
+from rowqueue.worker.forks import alone, alone_async
 from rowqueue.worker.process_run import ProcessRun
 from rowqueue.worker.slots import Slots
 from rowqueue.worker.threads import Threads
@@ -71,10 +72,11 @@ class Execution:
             self._start_process(attempt)
             return
         try:
-            call = attempt.function.bind(attempt.control.context)
+            bound = attempt.function.bind(attempt.control.context)
         except Exception as error:  # noqa: BLE001 - InvalidArguments, or what a user's own type raises
             self._ended(attempt, self._endings.raised(attempt, error))
             return
+        call = alone_async(bound) if attempt.function.is_async else alone(bound)
         if attempt.function.held:
             if self._holds is None:
                 self._holds = self._make_holds(self)
