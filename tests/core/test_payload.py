@@ -114,3 +114,11 @@ def test_plain_prefixes_and_whole_numbers_pass():
     for bad in (0, 4, 1.0, "1", True, None):
         with pytest.raises(ConfigurationError, match="it must be a whole number from 1 to 3"):
             names.whole(bad, "it", 1, 3)
+
+
+@pytest.mark.parametrize(
+    "value, depth",
+    [({}, 1), ([], 1), ("[[[", 0), ({"a": [1, {"b": []}]}, 4), ({'"[': "]\\"}, 1), ([[], [[]]], 3)],
+)
+def test_depth_counts_what_is_open_at_once(value, depth):
+    assert payload.depth_of(payload.encode(value, "x")) == depth
