@@ -53,8 +53,16 @@ def test_only_the_queues_that_are_named(shop: Path, store: Store):
     assert sorted(result.stdout.split()) == ["a=b", "c", "hello", "hello"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(
+    "number, processes",
+    [
+        (signal.SIGTERM, 1),
+        (signal.SIGTERM, 2),
+        (signal.SIGINT, 1),
+        (signal.SIGINT, 2),
+        (signal.SIGHUP, 2),
+    ],
+)
 def test_a_signal_stops_it_when_its_jobs_are_done(shop: Path, store: Store, number: int, processes: int):
     store.enqueue_many([NewJob(kind="wait") for _ in range(3)])
     arguments = ["--queue", "default=1", "--poll", "0.1", "--processes", str(processes)]

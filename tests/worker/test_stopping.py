@@ -255,6 +255,10 @@ async def soon():
     print("started", flush=True)
     await asyncio.sleep(0.2)
 
+@app.job(kind="silent")
+async def silent():
+    await asyncio.sleep(0.2)
+
 sys.exit(rowqueue.Worker(app, grace=float(sys.argv[2]), poll=0.05).run())
 """
 
@@ -269,14 +273,24 @@ def start_program(url: str, grace: float) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+TERM, INT, QUIT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP
+
+
 @pytest.mark.parametrize(
-    "kind, signals, grace, state, code",
+    "number, kind, signals, grace, state, code",
     [
-        ("soon", 1, 30, State.COMPLETED, 0),
-        ("endless", 1, 0.1, State.AVAILABLE, 0),
-        ("endless", 2, 3600, State.AVAILABLE, 0),
-        ("hangs", 2, 3600, State.AVAILABLE, 1),
+        (TERM, "soon", 1, 30, State.COMPLETED, 0),
+        (TERM, "endless", 1, 0.1, State.AVAILABLE, 0),
+        (TERM, "endless", 2, 3600, State.AVAILABLE, 0),
+        (TERM, "endless", 5, 3600, State.AVAILABLE, 0),
+        (TERM, "hangs", 5, 3600, State.AVAILABLE, 1),
+        (INT, "soon", 1, 30, State.COMPLETED, 0),
+        (INT, "endless", 2, 3600, State.AVAILABLE, 0),
+        (INT, "hangs", 2, 3600, State.AVAILABLE, 1),
+        (QUIT, "endless", 1, 3600, State.AVAILABLE, 0),
+        (QUIT, "hangs", 1, 3600, State.AVAILABLE, 1),
+        (HUP, "soon", 1, 30, State.COMPLETED, 0),
+        (HUP, "endless", 2, 3600, State.AVAILABLE, 0),
     ],
 )
 def test_signals(sqlite_url, number, kind, signals, grace, state, code):
@@ -289,10 +303,11 @@ def test_signals(sqlite_url, number, kind, signals, grace, state, code):
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
         process.send_signal(number)
-        if signals == 2:
+        if signals > 1:
             assert process.stderr is not None
             while "WorkerStopping" not in process.stderr.readline():  # two signals at once would be one
                 assert process.poll() is None
+        for _ in range(signals - 1):
             process.send_signal(number)
         _, said = process.communicate(timeout=PATIENCE)
     finally:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+from rowqueue.worker.signals import stopping_signals
 
 FIRST, LONGEST = 0.5, 30.0
 """Seconds before a process that died is started again; doubled each time."""
@@ -116,7 +116,7 @@ class Supervisor:
                 for child in self._children:
                     child.send_signal(number)
 
-        before = {number: signal.signal(number, forward) for number in SIGNALS}
+        before = {number: signal.signal(number, forward) for number in stopping_signals()}
         try:
             yield
         finally:

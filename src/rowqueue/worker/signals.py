@@ -1,4 +1,5 @@
-"""SIGTERM and SIGINT: once for a graceful stop, twice for a hard one; SIGQUIT is a hard one at once."""
+"""SIGTERM, SIGINT and SIGHUP (a terminal that goes away): once for a graceful stop, twice for a hard one; SIGQUIT is
+a hard one at once."""
 
 from __future__ import annotations
 
@@ -8,7 +9,16 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+
+
+def stopping_signals() -> list[signal.Signals]:
+    """The signals that ask a worker to stop; without SIGHUP where it is ignored, as under ``nohup``."""
+    return [
+        number
+        for number in _STOPPING
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    ]
 
 
 @contextlib.contextmanager
@@ -27,8 +37,8 @@ def stop_on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[bool], None
         stop(seen or number == signal.SIGQUIT)
         seen = True
 
-    before = {number: signal.getsignal(number) for number in _STOPPING}
-    for number in _STOPPING:
+    before = {number: signal.getsignal(number) for number in stopping_signals()}
+    for number in before:
         loop.add_signal_handler(number, received, number)
     try:
         yield

@@ -181,7 +181,7 @@ class Worker:
         return self.events.on(callback, *types)
 
     def run(self) -> int:
-        """Work until stopped (SIGTERM, SIGINT, ``stop``), or until drained.
+        """Work until stopped (SIGTERM, SIGINT, SIGHUP, SIGQUIT, ``stop``), or until drained.
 
         Returns:
             The exit code: 0 when it stopped in order; 1 when a handler could not be ended, whose

@@ -79,9 +79,10 @@ def command(
     with one of them, only what is named.
 
     \b
-    Signals: SIGTERM or Ctrl-C lets handlers finish within --grace and gives back
-    the rest; a second one, or SIGQUIT, gives back at once. With --processes, what
-    dies is started again.
+    Signals: SIGTERM, Ctrl-C or a terminal that goes away (SIGHUP, but not under
+    nohup) lets handlers finish within --grace and gives back the rest; a second
+    one, or SIGQUIT, gives back at once. With --processes, what dies is started
+    again.
 
     \b
     Exit codes: 0 stopped in order, or drained; 1 a thread could not be ended; 2 it
