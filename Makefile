@@ -5,17 +5,11 @@ PYTHON ?= $(shell scripts/find-python)
 ARGS ?=
 MINUTES ?= 10
 PIP = $(VENV)/bin/python -m pip install -qq --retries 10 --disable-pip-version-check
-PYTEST = $(VENV)/bin/python -m pytest -n 2 $(ARGS)
-
-# What starts, kills and races processes takes three times as long as the rest, and has a target of its own.
-PROCESSES = $(addprefix tests/store/test_,kill.py producers.py races.py held.py held_crashes.py held_mapped.py backfill.py \
-  backfill_creators.py model.py doctor.py identifiers.py database.py mariadb.py)
-SUITE = tests/core tests/app tests/sql tests/mapping tests/docs tests/test_checker.py tests/test_support.py \
-  $(filter-out $(PROCESSES),$(wildcard tests/store/test_*.py))
-SLOW = tests/worker tests/endurance tests/cli tests/demo tests/profiles tests/testing tests/examples $(wildcard $(PROCESSES))
+# Three at once on two cores: tests that start, stop and kill processes wait a good part of their time.
+PYTEST = $(VENV)/bin/python -m pytest -n 3 $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all endurance lint format docs clean
+.PHONY: help demo test test-all endurance lint format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,13 +17,9 @@ help: ## list these targets
 demo: $(VENV)/.installed ## turn the standard library into a searchable index, and survive a kill on the way
 	@$(VENV)/bin/rowqueue demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## run the suites of the core, the SQL, the store and mappings on SQLite, a private PostgreSQL and MariaDB
+test: $(VENV)/.installed-dev ## run all tests, on SQLite, a private PostgreSQL, and a MariaDB where there is one
 	@scripts/mariadb-for-tests
-	@$(PYTEST) $(SUITE)
-
-test-slow: $(VENV)/.installed-dev ## run the suites that start processes and kill them: worker, commands, demo, profiles, races
-	@scripts/mariadb-for-tests
-	@$(PYTEST) $(SLOW)
+	@$(PYTEST)
 
 lint: $(VENV)/.installed-dev ## check style, types and layers
 	@echo "ruff check" && $(VENV)/bin/ruff check

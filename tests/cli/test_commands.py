@@ -9,6 +9,8 @@ from rowqueue import NewJob, Store
 from rowqueue.core.states import State
 from tests.cli.running import rowqueue, rowqueue_here
 
+pytestmark = pytest.mark.every_database
+
 
 def test_help_lists_the_commands(tmp_path: Path):
     for arguments in (["--help"], ["-h"]):

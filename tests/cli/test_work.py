@@ -35,6 +35,7 @@ def store(shop: Path, database_url: str):
     store.close()
 
 
+@pytest.mark.every_database
 @pytest.mark.parametrize(
     "options", ["--processes 1", "--processes 2", "--processes 2 --no-listen --prefetch 5"]
 )

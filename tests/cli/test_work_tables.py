@@ -16,13 +16,13 @@ for name in ("uploads", "mails"):
     app.table(name, rowqueue.JobTable(name), retry=rowqueue.RetryPolicy.constant(0))
 
 @app.job(kind="plain")
-def plain(): print("plain")
+def plain(): print("plain\\n", end="")
 
 @app.job(table="uploads")
-def upload(record): print("upload", record["id"])
+def upload(record): print(f"upload {record['id']}\\n", end="")
 
 @app.job(table="mails")
-def mail(record): print("mail", record["id"])
+def mail(record): print(f"mail {record['id']}\\n", end="")
 """
 
 

@@ -32,6 +32,7 @@ def shown(output: str, what: str) -> int:
     return int(found[1].replace(",", ""))
 
 
+@pytest.mark.every_database
 def test_it_survives_its_kill_and_does_nothing_twice(tmp_path: Path, sources: Sources, database_url: str):
     arguments = ["demo", "--source", str(sources(400)), "--database", database_url]
     first = rowqueue(*arguments, cwd=tmp_path, timeout=100)

@@ -25,6 +25,8 @@ from rowqueue.store.database import driver_dialect
 from tests.profiles.olivere_bench import FAILED, SECOND, SUCCEEDED, WAITING, WORKING, Bench
 from tests.support.databases import URLS, url_of
 
+pytestmark = pytest.mark.every_database
+
 
 @pytest.fixture(params=list(URLS))
 def database_url(request):

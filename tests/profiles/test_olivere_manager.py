@@ -14,6 +14,8 @@ from rowqueue.profiles.olivere import (
 from tests.profiles.olivere_bench import FAILED, SUCCEEDED, WAITING, WORKING, Bench
 from tests.support.databases import URLS, url_of
 
+pytestmark = pytest.mark.every_database
+
 
 @pytest.fixture(params=list(URLS))
 def database_url(request):

@@ -13,6 +13,8 @@ from rowqueue.worker import Worker, events
 from rowqueue.worker.options import checked_options
 from tests.worker.harness import PATIENCE, Running, drain
 
+pytestmark = pytest.mark.every_database
+
 
 class Gauge:
     """How many are inside at once, and the most that ever were."""

@@ -18,6 +18,8 @@ from tests.support.stores import driver_url
 from tests.support.waiting import wait_until
 from tests.worker.harness import PATIENCE, Running, drain, raw_connection
 
+pytestmark = pytest.mark.every_database
+
 
 def create_table(url: str) -> None:
     with raw_connection(url) as connection:

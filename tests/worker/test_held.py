@@ -13,6 +13,8 @@ from rowqueue.worker import Worker, events
 from tests.worker.harness import Running, drain, raw_connection
 from tests.worker.held_jobs import Effects, held
 
+pytestmark = pytest.mark.every_database
+
 
 def test_work_and_completion_commit_together(app: App, way: str, effects: Effects, database_url: str) -> None:
     def look(context: Context) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from rowqueue import App, AsyncStore, Cancel, Context, State
 from rowqueue.worker import events
 from tests.worker.harness import PATIENCE, Running, raw_connection, steal
 
+pytestmark = pytest.mark.every_database
+
 
 def test_a_handler_that_blocks_the_loop_longer_than_the_lease_keeps_it(app: App):
     release = threading.Event()

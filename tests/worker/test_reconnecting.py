@@ -13,6 +13,8 @@ from rowqueue.worker import events
 from tests.support.postgres import PrivatePostgres
 from tests.worker.harness import PATIENCE, Running, drain
 
+pytestmark = pytest.mark.every_database
+
 
 @pytest.fixture
 def postgres_app(postgres_database: str) -> Iterator[App]:

@@ -25,6 +25,8 @@ from tests.mapping.shapes import Shape, made
 from tests.worker.harness import Running, drain
 from tests.worker.uploads import Upload, Uploads
 
+pytestmark = pytest.mark.every_database
+
 SHAPES = {
     "lease": Shape(),
     "claim time": Shape(fence="attempted_at", expiry="heartbeat_at", key="composite"),
