@@ -125,7 +125,8 @@ class Database:
         except psycopg.Error as error:
             raise translate(error) from None
         except asyncio.CancelledError as error:
-            clear_frames(error.__traceback__)  # or the half-open connection stays until its garbage is collected
+            # Or the half-open connection stays until its garbage is collected.
+            clear_frames(error.__traceback__)
             raise
         raw.prepare_threshold = 5 if self.prepared else None
         return raw
