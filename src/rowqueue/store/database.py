@@ -61,7 +61,7 @@ class Database:
 
     @property
     def name(self) -> str:
-        """sqlite, postgresql or mariadb (which MySQL is, too)."""
+        """sqlite, postgresql or mariadb."""
         return self.dialect.name
 
     @property

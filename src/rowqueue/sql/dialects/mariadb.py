@@ -1,4 +1,4 @@
-"""MariaDB's words, which MySQL 8 understands too."""
+"""MariaDB's words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EPOCH = "TIMESTAMP'1970-01-01 00:00:00'"
 
 
 class MariaDB:
-    """MariaDB, 10.6 or newer; MySQL, 8.0.17 or newer."""
+    """MariaDB, 10.6 or newer."""
 
     name = "mariadb"
     has_lateral = False
