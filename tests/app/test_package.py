@@ -56,9 +56,9 @@ def test_the_import_is_quick():
 
 
 def test_an_app_costs_little_more_than_sqlalchemy():
-    """On an idle machine 0.32 s, of which 0.22 s are SQLAlchemy; as a ratio, because a busy one is slow with both."""
+    """On an idle machine 0.32 s, of which 0.22 s are SQLAlchemy; as a wide ratio, because a busy one is slow."""
     dialects = ", ".join(f"sqlalchemy.dialects.{name}" for name in ("postgresql", "sqlite", "mysql"))
-    assert seconds("from rowqueue import App") < 2.5 * seconds(f"import asyncio, msgspec, {dialects}")
+    assert seconds("from rowqueue import App") < 4 * seconds(f"import asyncio, msgspec, {dialects}")
 
 
 def test_the_import_leaves_drivers_and_runtime_alone():
