@@ -40,7 +40,6 @@ class Statement:
         "_results",
         "locks",
         "name",
-        "reads",
         "returns",
         "sql",
     )
@@ -49,7 +48,6 @@ class Statement:
         compiled = clause.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
         self.name = name
         self.sql = _with_binary_arrays(compiled) if dialect.driver == "psycopg" else str(compiled)
-        self.reads = isinstance(clause, sa.Select | sa.CompoundSelect)
         self.locks = getattr(clause, "_for_update_arg", None) is not None
         columns = [column.type for column in getattr(clause, "exported_columns", ())]
         self.returns = bool(columns)

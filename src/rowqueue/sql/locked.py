@@ -102,7 +102,7 @@ class Locked(Statement):
         last = (self._read, self._write) if self._deletes else (self._write, self._read)
         texts = [step.sql for step in (self._lock, self._again, *last) if step is not None]
         self.sql = ";\n".join(texts)
-        self.reads, self.locks, self.returns = False, True, bool(answer)
+        self.locks, self.returns = True, bool(answer)
 
     @property
     def first(self) -> Statement:

@@ -128,10 +128,6 @@ def _job(metadata: sa.MetaData, prefix: str) -> sa.Table:
     return table
 
 
-def _keeps_json_as_text(_ddl: Any, _target: Any, _bind: Any, *, dialect: sa.Dialect, **_options: Any) -> bool:
-    return dialect.name != "postgresql"
-
-
 def _job_indexes(table: sa.Table, prefix: str) -> None:
     c = table.c
 
