@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.bound_exec import die_with_parent
 from tests.support.databases import empty_database, temporary_database, url_of
+from tests.support.figures import Publisher, append, read
 from tests.support.mariadb import (
     MariaServer,
     empty_maria_database,
@@ -25,9 +26,20 @@ from tests.support.postgres import PostgresUnavailable, PrivatePostgres
 from tests.support.session import ENVIRONMENT, Server, Session
 
 _SESSION = pytest.StashKey[Session]()
+_PUBLISHER = pytest.StashKey[Publisher]()
 
 ALL = os.environ.get("ROWQUEUE_TEST_EVERYTHING") == "1"
 """Everything on every database: a third more time."""
+
+LONG_TIMEOUT = 3600
+"""Seconds that a test may take with `--long`; without, it is 120, or what the test says."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("reliability")
+    group.addoption("--long", action="store_true", help="the long form of tests that have one")
+    group.addoption("--reliability", action="store_true", help="only tests that publish figures")
+    group.addoption("--figures", type=Path, metavar="FILE", help="add the published figures to this file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,6 +65,7 @@ def pytest_configure_node(node: Any) -> None:  # xdist: what a worker is told
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    _summarize_figures(terminalreporter, config)
     server = config.stash[_SESSION].known()
     terminalreporter.section("databases")
     terminalreporter.line(f"SQLite {sqlite3.sqlite_version}")
@@ -70,6 +83,79 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.line(f"MariaDB: NOT RUN: {mariadb.problem}", red=True)
     else:
         terminalreporter.line(f"MariaDB {mariadb.version}")
+
+
+def _summarize_figures(terminalreporter: Any, config: pytest.Config) -> None:
+    rows = list(read(_figures(config)))
+    if rows:
+        terminalreporter.section("figures")
+        for row in sorted(rows, key=lambda row: (int(row.number.strip("#") or 0), row.name, row.versions)):
+            terminalreporter.line(str(row), red=not row.holds, yellow=row.sort == "not run")
+        if file := config.option.figures:
+            append(file, rows)
+
+
+def _figures(config: pytest.Config) -> Path:
+    return config.stash[_SESSION].directory / "figures.jsonl"
+
+
+@pytest.fixture
+def long(pytestconfig: pytest.Config) -> bool:
+    """Whether the long form of a test is asked for: more jobs, more kills, more minutes."""
+    return bool(pytestconfig.option.long)
+
+
+@pytest.fixture
+def publish(request: pytest.FixtureRequest) -> Publisher:
+    """By this a reliability test reports what it measured: see `tests/support/figures.py`."""
+    return _publisher(request.node)
+
+
+def _publisher(item: pytest.Item) -> Publisher:
+    if (known := item.stash.get(_PUBLISHER, None)) is None:
+        config = item.config
+        command = f"pytest{' --long' if config.option.long else ''} '{item.nodeid}'"
+        known = item.stash[_PUBLISHER] = Publisher(
+            _figures(config), command, lambda: _database_of(item, config.stash[_SESSION])
+        )
+    return known
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if _publishes(item) and not report.passed:
+        why = (
+            report.longrepr[2]
+            if isinstance(report.longrepr, tuple)
+            else str(call.excinfo and call.excinfo.value)
+        )
+        first = (
+            why.strip().splitlines()[0] if why.strip() else type(call.excinfo and call.excinfo.value).__name__
+        )
+        _publisher(item).ended("not run" if report.skipped else "failed", first, name=item.nodeid)
+    return report
+
+
+def _publishes(item: pytest.Item) -> bool:
+    return "publish" in getattr(item, "fixturenames", ())
+
+
+def _database_of(item: pytest.Item, session: Session) -> str:
+    """Which database a test runs on: its parameter says so, or the fixtures that it asks for."""
+    callspec = getattr(item, "callspec", None)
+    asked = " ".join([*map(str, callspec.params.values() if callspec else ()), *item.fixturenames])  # type: ignore[attr-defined]
+    if "sqlite" in asked:
+        return f"SQLite {sqlite3.sqlite_version}"
+    if "postgres" in asked:
+        server = session.known()
+        return f"PostgreSQL {server.version if server else ''}".strip()
+    if "mariadb" in asked:
+        known = known_server(session.directory)
+        return f"MariaDB {known.version if known else ''}".strip()
+    return ""
 
 
 @pytest.fixture(scope="session")
@@ -139,11 +225,20 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if _is_left_out(item)]
+    left_out = [item for item in items if _is_left_out(item) or _is_of_another_run(item, config)]
+    if config.option.long:
+        for item in items:
+            item.add_marker(pytest.mark.timeout(LONG_TIMEOUT), append=False)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         gone = set(left_out)
         items[:] = [item for item in items if item not in gone]
+
+
+def _is_of_another_run(item: pytest.Item, config: pytest.Config) -> bool:
+    if item.get_closest_marker("long") and not config.option.long:
+        return True
+    return config.option.reliability and not _publishes(item)
 
 
 def _is_left_out(item: pytest.Item) -> bool:

@@ -1,6 +1,8 @@
 """The fixtures give what they promise: real databases, empty, that can be stopped, restarted and killed."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 
 import psycopg
@@ -8,7 +10,9 @@ import pytest
 from psycopg import sql
 from sqlalchemy import create_engine, inspect, text
 
+from tests.support.figures import read, within
 from tests.support.postgres import PrivatePostgres
+from tests.support.session import ROOT
 from tests.support.waiting import wait_until
 
 
@@ -121,3 +125,54 @@ def test_wait_until_returns_the_answer_or_says_what_it_waited_for():
     assert wait_until(lambda: next(answers), "a number") == 7
     with pytest.raises(TimeoutError, match=r"waited 0\.01 s for nothing"):
         wait_until(lambda: False, "nothing", timeout=0.01)
+
+
+def test_figures_are_published_from_every_process_and_a_broken_one_fails(tmp_path):
+    file = tmp_path / "figures.jsonl"
+    found = subprocess.run(
+        [
+            *[sys.executable, "-m", "pytest", "-n", "2", "--reliability", "--long", "--figures", str(file)],
+            "tests/support/publishing.py",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert "3 passed" not in found.stdout
+    rows = {(row.number, row.sort): row for row in read(file)}
+    assert {key: (row.value, row.bound, row.holds) for key, row in rows.items()} == {
+        ("#1", "figure"): (3, "= 3", True),
+        ("#1", "control"): (2, "lost >= 1", True),
+        ("#2", "figure"): (1, "lost = 0", False),
+        ("#3", "not run"): (None, "", False),
+        ("#4", "figure"): (1, ">= 1", True),
+        ("", "failed"): (None, "", False),
+    }
+    good = rows["#1", "figure"]
+    assert (good.promise, good.seed, good.control) == (1, "7", "2 of 3")
+    assert f"SQLite {sqlite3.sqlite_version}" in good.versions
+    assert good.command == "pytest --long 'tests/support/publishing.py::test_good[sqlite]'"
+    assert rows["", "failed"].figure == "a fault of its own"
+    for row in rows.values():
+        assert str(row) in found.stdout
+    without = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/support/publishing.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "test_long" not in without.stdout
+    assert "test_without" in without.stdout
+
+
+@pytest.mark.parametrize(
+    "value, bound, holds",
+    [(0, "lost = 0", True), (1, "lost = 0", False), (2.5, "p99 <= 2.5 s", True), (3, "more than > 3", False)],
+)
+def test_a_bound_is_read_as_it_is_written(value, bound, holds):
+    assert within(value, bound) is holds
+    with pytest.raises(ValueError, match="is no bound"):
+        within(value, "none at all")

@@ -1,0 +1,192 @@
+"""What a reliability test measured, beside its bound and its control: one row for RELIABILITY.md.
+
+A test asks for the fixture `publish` and calls it once for each figure. Every row goes as a line of JSON into the
+directory of the run, whichever process of pytest-xdist it comes from, from there into the summary of the run and, with
+`--figures FILE`, to the end of that file. What is no test of pytest writes its rows by `append`.
+"""
+
+import json
+import operator
+import platform
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import pytest
+
+Sort = Literal["figure", "control", "not run", "failed"]
+
+_BOUND = re.compile(r"(<=|>=|<|>|=)\s*(-?[\d_]+(?:\.\d+)?)")
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of RELIABILITY.md."""
+
+    number: str
+    name: str
+    sort: Sort
+    promise: int | None = None
+    figure: str = ""
+    value: float | None = None
+    bound: str = ""
+    control: str = ""
+    seed: str = ""
+    command: str = ""
+    seconds: float = 0.0
+    versions: str = ""
+    holds: bool = True
+
+    def __str__(self) -> str:
+        if self.sort in {"not run", "failed"}:
+            return f"{self.number} {self.name}: {self.sort.upper()}: {self.figure}".strip()
+        control = f"; control: {self.control}" if self.control else ""
+        seed = f"; seed {self.seed}" if self.seed else ""
+        broken = "" if self.holds else ": BROKEN"
+        return (
+            f"{self.number} {self.name}{' (control)' if self.sort == 'control' else ''}: {self.figure} "
+            f"[{self.bound}{broken}]{control}{seed}; {self.versions}; {self.seconds:.1f} s"
+        )
+
+
+def within(value: float, bound: str) -> bool:
+    """Whether the value keeps a bound as it is written: "= 0", "lost = 0", "<= 2.5 s"."""
+    found = _BOUND.search(bound)
+    if found is None:
+        raise ValueError(f"{bound!r} is no bound: it takes one of {', '.join(_COMPARE)} and a number")
+    return _COMPARE[found[1]](value, float(found[2]))
+
+
+def append(file: Path, rows: Iterable[Row]) -> None:
+    """Add rows to a file; each is one write, so that processes may do it at once."""
+    with file.open("ab", buffering=0) as end:
+        for row in rows:
+            end.write((json.dumps(asdict(row)) + "\n").encode())
+
+
+def read(file: Path) -> Iterator[Row]:
+    """The rows of a file that `append` wrote."""
+    if file.exists():
+        for line in file.read_text().splitlines():
+            yield Row(**json.loads(line))
+
+
+def versions(database: str) -> str:
+    """What a row ran on."""
+    return ", ".join(filter(None, [f"Python {platform.python_version()}", database]))
+
+
+@dataclass(slots=True)
+class Publisher:
+    """The fixture `publish`: knows the test, how it is run again, and since when it runs."""
+
+    file: Path
+    command: str
+    database: Callable[[], str]
+    began: float = field(default_factory=time.monotonic)
+    explained: bool = False
+    """A row already says why the test did not pass."""
+
+    def __call__(
+        self,
+        number: str,
+        name: str,
+        figure: str,
+        *,
+        value: float,
+        bound: str,
+        promise: int | None = None,
+        control: str = "",
+        seed: object = "",
+        on: str = "",
+    ) -> None:
+        """Publish a figure; it fails the test when it breaks its bound.
+
+        Args:
+            number: of the test in the plan of reliability tests, "#7".
+            name: what was done, in a few words: "workers killed every 200 ms".
+            figure: what came of it, in words and numbers: "10,000 jobs, 41 kills: lost 0, unexplained reruns 0".
+            value: the number that is judged.
+            bound: what it is judged by: "violations = 0", "p99 <= 50 s", ">= 1".
+            promise: which promise of the README (1 to 9) it shows.
+            control: what the negative control of this very test gave; a control that is a test of its own publishes
+                itself by `publish.control` with the same number.
+            seed: of what was left to chance.
+            on: the database and its version, where the fixtures of the test do not tell.
+        """
+        self._add("figure", number, name, figure, value, bound, promise, control, seed, on)
+
+    def control(
+        self,
+        number: str,
+        name: str,
+        figure: str,
+        *,
+        value: float,
+        bound: str,
+        promise: int | None = None,
+        seed: object = "",
+        on: str = "",
+    ) -> None:
+        """Publish what the negative control of a test gave: its bound says that it failed, as it must."""
+        self._add("control", number, name, figure, value, bound, promise, "", seed, on)
+
+    def cannot_run(self, number: str, name: str, why: str, *, promise: int | None = None) -> NoReturn:
+        """Skip the test, with a row that says so: `why` names what to install."""
+        self.ended("not run", why, number, name, promise)
+        pytest.skip(f"{number} {name}: {why}")
+
+    def ended(
+        self, sort: Sort, why: str, number: str = "", name: str = "", promise: int | None = None
+    ) -> None:
+        """Say why there is no figure, once."""
+        if not self.explained:
+            on = versions(self.database())
+            row = Row(number, name, sort, promise, why, command=self.command, versions=on, holds=False)
+            append(self.file, [row])
+            self.explained = True
+
+    def _add(
+        self,
+        sort: Sort,
+        number: str,
+        name: str,
+        figure: str,
+        value: float,
+        bound: str,
+        promise: int | None,
+        control: str,
+        seed: object,
+        on: str,
+    ) -> None:
+        if promise is not None and promise not in range(1, 10):
+            raise ValueError(f"there are promises 1 to 9, and no {promise}")
+        row = Row(
+            number,
+            name,
+            sort,
+            promise,
+            figure,
+            value,
+            bound,
+            control,
+            str(seed),
+            self.command,
+            round(time.monotonic() - self.began, 3),
+            versions(on or self.database()),
+            within(value, bound),
+        )
+        append(self.file, [row])
+        if not row.holds:
+            self.explained = True
+            pytest.fail(f"a figure breaks its bound: {row}")
