@@ -113,7 +113,7 @@ def test_ids_are_answered_one_by_one(run: Run, store: Store):
     answer = run(
         "jobs", "cancel", jobs[State.AVAILABLE], jobs[State.COMPLETED], 999, "--reason", "not wanted"
     )
-    assert (answer.code, answer.out) == (1, "1 job cancelled, or their worker was asked to\n")
+    assert (answer.code, answer.out) == (1, "1 job cancelled\n")
     assert answer.err.splitlines() == [
         f"job {jobs[State.COMPLETED]} was left alone: it is completed",
         "job 999 was left alone: there is no such job",
@@ -121,6 +121,8 @@ def test_ids_are_answered_one_by_one(run: Run, store: Store):
     job = store.get(jobs[State.AVAILABLE])
     assert job is not None
     assert job.errors[-1].error == "not wanted"
+    told = run("jobs", "cancel", jobs[State.RUNNING])
+    assert (told.code, told.out) == (0, "1 running job asked to end\n")
 
 
 def test_a_conflict_names_the_other_job(run: Run, store: Store):

@@ -76,7 +76,7 @@ VERBS = (
     ),
     BulkVerb(
         Verb.CANCEL,
-        "cancelled, or their worker was asked to",
+        "cancelled",
         lambda store, keys, reason: store.cancel_many(keys, reason),
         _from(Verb.CANCEL),
         "Cancel unfinished jobs; the worker of a running one is asked to end it.",
@@ -180,7 +180,11 @@ def _answer(what: BulkVerb, outcomes: list[Outcome], as_json: bool) -> int:
         ]
         show_json({"verb": what.verb, "done": len(outcomes) - len(refused), "jobs": rows})
         return 1 if refused else 0
-    print(f"{count(len(outcomes) - len(refused), 'job')} {what.past}")
+    asked = [one for one in outcomes if one and one.state is State.RUNNING]
+    if len(asked) < len(outcomes) - len(refused) or not asked:
+        print(f"{count(len(outcomes) - len(refused) - len(asked), 'job')} {what.past}")
+    if asked:
+        print(f"{count(len(asked), 'running job')} asked to end")
     for one in refused[:20]:
         why = _REASONS[one.reason or "gone"].format(state=one.state, conflict=one.conflict)
         print(f"job {one.key} was left alone: {why}", file=sys.stderr)

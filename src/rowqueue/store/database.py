@@ -99,7 +99,7 @@ class Database:
             return self._connect_mariadb()
         import psycopg
 
-        from rowqueue.store.drivers.psycopg import translate
+        from rowqueue.store.drivers.psycopg import unreachable
 
         try:
             if self.engine is not None:
@@ -109,7 +109,7 @@ class Database:
                 args, options = self._connect_arguments()
                 raw = psycopg.connect(*args, autocommit=True, **options)
         except psycopg.Error as error:
-            raise translate(error) from None
+            raise unreachable(error) from None
         raw.prepare_threshold = 5 if self.prepared else None
         return raw
 
@@ -117,13 +117,13 @@ class Database:
         """``connect``, awaited (PostgreSQL only)."""
         import psycopg
 
-        from rowqueue.store.drivers.psycopg import translate
+        from rowqueue.store.drivers.psycopg import unreachable
 
         args, options = self._connect_arguments()
         try:
             raw = await psycopg.AsyncConnection.connect(*args, autocommit=True, **options)
         except psycopg.Error as error:
-            raise translate(error) from None
+            raise unreachable(error) from None
         except asyncio.CancelledError as error:
             # Or the half-open connection stays until its garbage is collected.
             clear_frames(error.__traceback__)

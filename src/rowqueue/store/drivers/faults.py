@@ -80,7 +80,7 @@ MARIADB_SESSION = (
 """What a connection of ours begins with: READ COMMITTED, UTC, and errors where data does not fit."""
 
 _GONE = frozenset(
-    {0, 1040, 1053, 1129, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1927, 4031, 2002, 2003, 2006, 2013, 2055}
+    {0, 1040, 1053, 1129, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1927, 4031, 2006, 2013, 2055}
 )
 
 
@@ -122,6 +122,8 @@ def from_mysql(code: int, name: str, said: str) -> errors.StoreError:
             return errors.DatabaseUnavailable(f"MariaDB let nobody in: {said} ({code})")
         case 1142 | 1143 | 1227:
             return errors.StoreError(f"MariaDB refused a statement: {said} ({code} {name})")
+        case 2002 | 2003:
+            return errors.DatabaseUnavailable(f"MariaDB cannot be reached: {said} ({code})")
         case _ if code in _GONE:
             return errors.DatabaseUnavailable(
                 f"the connection to MariaDB was lost or refused ({code} {name})"

@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.rows import tuple_row
 
-from rowqueue.core.errors import StoreError
+from rowqueue.core.errors import DatabaseUnavailable, StoreError
 from rowqueue.sql.compiled import Call, Rows
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.store.drivers.faults import from_sqlstate
@@ -19,6 +19,17 @@ def translate(error: psycopg.Error) -> StoreError:
     broken = error.sqlstate is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     said = error.diag.message_primary or ("" if error.sqlstate or broken else str(error))
     return from_sqlstate(error.sqlstate if not broken else None, type(error).__name__, said or "no message")
+
+
+def unreachable(error: psycopg.Error) -> StoreError:
+    """What it means that a connection could not be opened.
+
+    libpq then names host, port, database and role, but never the password.
+    """
+    if error.sqlstate is not None or not isinstance(error, psycopg.OperationalError):
+        return translate(error)
+    said = next(iter(str(error).splitlines()), "no message").removeprefix("connection failed: ")
+    return DatabaseUnavailable(f"PostgreSQL cannot be reached: {' '.join(said.split())}")
 
 
 class PsycopgConnection:
