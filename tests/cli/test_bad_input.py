@@ -29,7 +29,10 @@ CASES = {
     "no such folder": (["init", "--database", "sqlite:///none/jobs.db"], "cannot be opened"),
     "a folder": (["init", "--database", "sqlite:///."], "cannot be opened"),
     "no SQLite file": (["stats", "--database", "sqlite:///shop.py"], "no SQLite database"),
-    "a refused connection": (["stats", "--database", "postgresql://u:hunter2@127.0.0.1:1/d"], "port 1 failed: Connection refused"),
+    "a refused connection": (
+        ["stats", "--database", "postgresql://u:hunter2@127.0.0.1:1/d"],
+        "port 1 failed: Connection refused",
+    ),
     "no MariaDB there": (["stats", "--database", "mariadb://u:hunter2@127.0.0.1:1/d"], "Connection refused"),
     "a dialect that is not": (["schema", "--dialect", "oracle"], "sqlite"),
     "no app": (["work"], "module:name"),
