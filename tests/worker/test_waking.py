@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rowqueue import App, NewJob, State, Store
 from rowqueue.worker import events
 from rowqueue.worker.listening import Listening
 from tests.support.borrowing import WAYS
+from tests.support.figures import Publisher
 from tests.support.listening import Ears, ears
 from tests.support.stores import raw
 from tests.support.waiting import wait_until
@@ -75,6 +77,29 @@ def test_a_job_starts_at_once_however_long_the_poll(app: App, other: Store):
             settle(running)
             other.enqueue(NewJob(kind="quick"))
             running.wait_for(events.Completed, count=number + 1)
+
+
+def test_how_long_a_job_waits_for_an_idle_worker(app: App, other: Store, publish: Publisher):
+    waits: list[float] = []
+
+    @app.job(kind="note")
+    async def note(since: int) -> None:
+        waits.append((time.monotonic_ns() - since) / 1e6)
+
+    with Running(app, poll=MINUTE) as running:
+        for number in range(40):
+            settle(running)
+            other.enqueue(NewJob(kind="note", args={"since": time.monotonic_ns()}))
+            running.wait_for(events.Completed, count=number + 1)
+    waits.sort()
+    p50, p90, worst = waits[19], waits[35], waits[-1]
+    publish(
+        "",
+        "a job for an idle worker, enqueue to start",
+        f"{len(waits)} jobs: p50 {p50:.1f} ms, p90 {p90:.1f} ms, worst {worst:.1f} ms",
+        value=worst / 1000,
+        bound=f"worst < {MINUTE:g} s, the poll",
+    )
 
 
 def test_a_job_that_is_enqueued_before_the_worker_says_that_it_is_idle_starts_too(app: App, other: Store):
