@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.bound_exec import die_with_parent
 from tests.support.databases import empty_database, temporary_database, url_of
-from tests.support.figures import Publisher, append, read
+from tests.support.figures import Publisher, append, merged, read
 from tests.support.mariadb import (
     MariaServer,
     empty_maria_database,
@@ -89,7 +89,7 @@ def _summarize_figures(terminalreporter: Any, config: pytest.Config) -> None:
     rows = list(read(_figures(config)))
     if rows:
         terminalreporter.section("figures")
-        for row in sorted(rows, key=lambda row: (int(row.number.strip("#") or 0), row.name, row.versions)):
+        for row in merged(rows):
             terminalreporter.line(str(row), red=not row.holds, yellow=row.sort == "not run")
         if file := config.option.figures:
             append(file, rows)
@@ -116,7 +116,11 @@ def _publisher(item: pytest.Item) -> Publisher:
         config = item.config
         command = f"pytest{' --long' if config.option.long else ''} '{item.nodeid}'"
         known = item.stash[_PUBLISHER] = Publisher(
-            _figures(config), command, lambda: _database_of(item, config.stash[_SESSION])
+            _figures(config),
+            item.nodeid,
+            command,
+            lambda: _database_of(item, config.stash[_SESSION]),
+            str(config.getoption("--hypothesis-seed", None) or ""),
         )
     return known
 
@@ -154,7 +158,7 @@ def _database_of(item: pytest.Item, session: Session) -> str:
         return f"PostgreSQL {server.version if server else ''}".strip()
     if "mariadb" in asked:
         known = known_server(session.directory)
-        return f"MariaDB {known.version if known else ''}".strip()
+        return f"MariaDB {known.version.partition('-')[0] if known else ''}".strip()
     return ""
 
 

@@ -84,7 +84,7 @@ def store(request: pytest.FixtureRequest, mariadb_server: MariaServer) -> Iterat
 
 
 @pytest.mark.parametrize("name", HOT)
-def test_no_hot_verb_reads_the_backlog(store: tuple[Store, str], name: str) -> None:
+def test_no_hot_verb_reads_the_backlog(store: tuple[Store, str], name: str, publish) -> None:
     opened, url = store
     with contextlib.closing(connect(url)) as raw, raw.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
@@ -96,8 +96,13 @@ def test_no_hot_verb_reads_the_backlog(store: tuple[Store, str], name: str) -> N
         bound.run(HOT[name](claims))
         read = _reads(cursor) - before
         raw.rollback()
-    print(f"{name}: {read} rows and index entries read of {ROWS:,}")
-    assert read <= BOUND
+    publish(
+        "#32",
+        f"{MANY} jobs by each hot verb among {ROWS:,} rows, never analysed and analysed",
+        f"{read} rows and index entries read",
+        value=read,
+        bound=f"<= {BOUND}",
+    )
 
 
 def _reads(cursor: Any) -> int:

@@ -30,7 +30,7 @@ def filled(url: str, count: int) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_killed_and_frozen_workers_lose_nothing_and_change_nothing_that_is_not_theirs(
-    tables_url: str, tmp_path: Path
+    tables_url: str, tmp_path: Path, publish
 ) -> None:
     jobs = JOBS // 3 if tables_url.startswith("mariadb") else JOBS  # its commits take longer
     keys = filled(tables_url, jobs)
@@ -38,22 +38,36 @@ def test_killed_and_frozen_workers_lose_nothing_and_change_nothing_that_is_not_t
     began = time.monotonic()
     found = run(plan, timeout=250)
     report = check(*history(plan, keys))
-    print(f"{jobs} jobs in {time.monotonic() - began:.1f} s, {found}: {report}")
-    assert report.violations() == {}
     assert found["kills"] > 5
     assert report.explained["rescued"] > 0
     assert report.stale_refused > 0, "too gentle: no stale write was tried"
+    publish(
+        "#7",
+        "workers killed by SIGKILL, others frozen beyond their lease (#8)",
+        f"{jobs:,} jobs in {time.monotonic() - began:.0f} s, {found}: {report}",
+        value=len(report.violations()),
+        bound="violations = 0",
+        promise=1,
+        seed=plan.seed,
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_without_the_lease_in_the_guard_the_checker_sees_stale_writes(
-    tables_url: str, tmp_path: Path
+    tables_url: str, tmp_path: Path, publish
 ) -> None:
     """The negative control: the very same run, its statements guarded by key and state alone."""
     keys = filled(tables_url, 200)
     plan = Plan(tables_url, str(tmp_path), kills=0, freeze_every=20, fenced=False)
     run(plan, timeout=100)
     report = check(*history(plan, keys))
-    print(report)
-    assert report.stale_accepted
+    publish.control(
+        "#7",
+        "the lease left out of the guard of every statement",
+        f"{len(report.stale_accepted)} stale writes accepted: {report}",
+        value=len(report.stale_accepted),
+        bound="stale accepted >= 1",
+        promise=4,
+        seed=plan.seed,
+    )

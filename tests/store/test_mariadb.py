@@ -56,7 +56,7 @@ def borrowed(url: str, *settings: str) -> Iterator[Any]:
 
 @pytest.mark.slow
 def test_eight_claimers_that_finish_in_any_order_take_each_row_once(
-    mariadb_tables: str, store: Store
+    mariadb_tables: str, store: Store, publish
 ) -> None:
     """Large: ROWQUEUE_RACE_ROWS=20000."""
     for _ in range(RACE_ROWS // 1000):
@@ -65,11 +65,19 @@ def test_eight_claimers_that_finish_in_any_order_take_each_row_once(
     answers = together(finish_in_any_order, 8, timeout=110, url=mariadb_tables, batch=20)
     claimed = Counter(key for answer in answers for key in answer["keys"])
     retries = sum(answer["retries"] for answer in answers)
-    print(f"{RACE_ROWS} rows in {time.monotonic() - began:.1f} s, {retries} transactions were run again")
+    took = time.monotonic() - began
     assert len(claimed) == RACE_ROWS
     assert set(claimed.values()) == {1}
     with raw(mariadb_tables) as rows:
         assert rows.count("state = 'completed' AND attempt = 1 AND lease = 1") == RACE_ROWS
+    publish(
+        "#5",
+        "eight processes claim at once and finish in any order",
+        f"{RACE_ROWS:,} rows in {took:.1f} s, each claimed once; {retries} transactions were run again",
+        value=claimed.total() - RACE_ROWS,
+        bound="claims too many = 0",
+        promise=3,
+    )
 
 
 # what is stored
@@ -217,7 +225,7 @@ sys.exit(Worker(app, concurrency=20, poll=0.05, renew=0.5).run())
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_kill_9_of_the_server_and_of_workers_loses_nothing(private_mariadb: PrivateMariaDB) -> None:
+def test_kill_9_of_the_server_and_of_workers_loses_nothing(private_mariadb: PrivateMariaDB, publish) -> None:
     """Large: ROWQUEUE_MARIADB_KILL_JOBS=20000. One worker is never started again: it waits for the server."""
     url = private_mariadb.url
     with contextlib.ExitStack() as stack:
@@ -257,7 +265,14 @@ def test_kill_9_of_the_server_and_of_workers_loses_nothing(private_mariadb: Priv
         for worker in (steady, spare):
             worker.terminate()
             assert worker.wait(30) == 0
-    print(f"{len(keys)} jobs, the server killed {kills} times and a worker once: {again} ran again")
+    publish(
+        "#10",
+        "the database server is killed by SIGKILL while workers run",
+        f"{len(keys):,} jobs, the server killed {kills} times and a worker once: lost 0, {again} ran again",
+        value=len(set(keys) - set(found)),
+        bound="lost = 0",
+        promise=1,
+    )
 
 
 def _wait_for(rows: Any, state: str, count: int, timeout: float = 100) -> None:

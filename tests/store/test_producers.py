@@ -12,8 +12,9 @@ from tests.support.stores import raw
 KILLS = int(os.environ.get("ROWQUEUE_PRODUCER_KILLS", "12"))
 
 
-def judged(plan: Plan) -> tuple[Report, set[int]]:
-    """Produce and kill, drain, and judge; and the numbers that are in the application's own table."""
+def judged(plan: Plan) -> tuple[Report, set[int], str]:
+    """Produce and kill, drain, and judge; the numbers that are in only one of jobs and the application's own table; and
+    what happened."""
     with raw(plan.url) as rows:
         rows.execute("DROP TABLE IF EXISTS app_row")
         rows.execute(TABLE)
@@ -32,10 +33,10 @@ def judged(plan: Plan) -> tuple[Report, set[int]]:
     report = check(events, worked)
     with raw(plan.url) as rows:
         ours: set[int] = {row["number"] for row in rows.rows("SELECT number FROM app_row")}
-    print(f"{calls.total()} calls {dict(calls)}, {len(worked)} jobs: {report}")
+    said = f"{calls.total():,} calls {dict(calls)}, {len(worked):,} jobs: {report}"
     assert calls["unknown"] or plan.hasty, "too gentle: no call was cut off"
     _check_whole(plan, events, worked)
-    return report, ours ^ transactional(plan, worked)
+    return report, ours ^ transactional(plan, worked), said
 
 
 def transactional(plan: Plan, worked: dict[int, Row]) -> set[int]:
@@ -52,22 +53,37 @@ def _check_whole(plan: Plan, events: list[Event], worked: dict[int, Row]) -> Non
     assert set(rounds.values()) == {plan.batch}
 
 
-def test_killed_producers_lose_nothing_and_leave_no_phantom(tables_url: str, tmp_path: Path):
-    report, torn = judged(Plan(tables_url, str(tmp_path), kills=KILLS))
-    assert report.violations() == {}
-    assert torn == set(), "a job without what was written in its transaction, or the other way round"
+def test_killed_producers_lose_nothing_and_leave_no_phantom(tables_url: str, tmp_path: Path, publish):
+    report, torn, said = judged(Plan(tables_url, str(tmp_path), kills=KILLS))
+    publish(
+        "#9",
+        "producers killed in batches and in transactions with rows of their own",
+        f"{KILLS} kills, {said}; jobs without their row or the other way round: {len(torn)}",
+        value=len(report.violations()) + len(torn),
+        bound="violations = 0",
+        promise=2,
+        seed=KILLS,
+    )
 
 
-def test_a_producer_that_answers_too_soon_loses_jobs(sqlite_tables: str, tmp_path: Path):
+def test_a_producer_that_answers_too_soon_loses_jobs(sqlite_tables: str, tmp_path: Path, publish):
     """A negative control."""
-    report, _ = judged(Plan(sqlite_tables, str(tmp_path), kills=6, hasty=True))
-    assert report.lost
+    report, _, said = judged(Plan(sqlite_tables, str(tmp_path), kills=6, hasty=True))
+    publish.control(
+        "#9", "a producer that answers before its commit", said, value=len(report.lost), bound="lost >= 1"
+    )
 
 
 def test_a_producer_that_enqueues_beside_its_transaction_leaves_phantoms(
-    postgres_tables: str, tmp_path: Path
+    postgres_tables: str, tmp_path: Path, publish
 ):
     """A negative control."""
-    report, torn = judged(Plan(postgres_tables, str(tmp_path), kills=2, apart=True))
-    assert report.phantom
+    report, torn, said = judged(Plan(postgres_tables, str(tmp_path), kills=2, apart=True))
     assert torn
+    publish.control(
+        "#9",
+        "a producer that enqueues beside its transaction",
+        said,
+        value=len(report.phantom),
+        bound="phantom >= 1",
+    )

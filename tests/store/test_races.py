@@ -31,7 +31,7 @@ def rows(tables_url):
 
 @pytest.mark.slow
 def test_eight_processes_claim_each_of_two_thousand_rows_once(
-    tables_url: str, shared: Store, rows: Raw
+    tables_url: str, shared: Store, rows: Raw, publish
 ) -> None:
     jobs = [NewJob(kind="k", priority=1 + n % 3) for n in range(2000)]
     expected = {answer.job.id for answer in shared.enqueue_many(jobs)}
@@ -43,13 +43,20 @@ def test_eight_processes_claim_each_of_two_thousand_rows_once(
     priority = {key: row["priority"] for key, row in rows.all().items()}
     for keys in answers:  # each process sees its own claims in order
         assert all(priority[one] <= priority[two] for one, two in pairwise(keys))
-    print("rows per process:", sorted(len(keys) for keys in answers))
+    publish(
+        "#5",
+        "eight processes claim at once",
+        f"2,000 rows, each claimed once; by process {sorted(len(keys) for keys in answers)}",
+        value=claimed.total() - len(expected),
+        bound="claims too many = 0",
+        promise=3,
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads, keys, step", [(8, 100, 1), (16, 1000, 250)])
 def test_producers_at_once_make_one_row_for_each_key(
-    tables_url: str, rows: Raw, threads: int, keys: int, step: int
+    tables_url: str, rows: Raw, threads: int, keys: int, step: int, publish
 ) -> None:
     processes = 4
     answers = together(produce, processes, url=tables_url, keys=keys, threads=threads, step=step)
@@ -62,7 +69,14 @@ def test_producers_at_once_make_one_row_for_each_key(
         assert len(found) == processes * threads, key
         assert len({job for job, _ in found}) == 1, "the losers get the winner's id"
         assert sum(inserted for _, inserted in found) == 1
-    print(f"{processes * threads * keys} enqueues of {keys} keys, in batches of {step}")
+    publish(
+        "#20",
+        f"{processes * threads} producers at once enqueue the same keys, in batches of {step}",
+        f"{processes * threads * keys:,} enqueues of {keys:,} keys made {rows.count():,} rows; the losers got the winner's id",
+        value=rows.count() - keys,
+        bound="rows too many = 0",
+        promise=7,
+    )
 
 
 def test_retries_at_once_bring_one_of_each_key_back(tables_url: str, shared: Store, rows: Raw) -> None:
@@ -85,7 +99,9 @@ def test_retries_at_once_bring_one_of_each_key_back(tables_url: str, shared: Sto
                 assert (reason, conflict) == ("conflict", alive[unique[key]])
 
 
-def test_control_a_check_before_the_insert_makes_two_rows(tables_url: str, shared: Store, rows: Raw) -> None:
+def test_control_a_check_before_the_insert_makes_two_rows(
+    tables_url: str, shared: Store, rows: Raw, publish
+) -> None:
     """Without the constraint, two producers that look first both see nothing, and both insert."""
     look = threading.Barrier(2)
 
@@ -98,7 +114,14 @@ def test_control_a_check_before_the_insert_makes_two_rows(tables_url: str, share
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(check_then_insert, range(2)))
-    assert rows.count() == 2
+    publish.control(
+        "#20",
+        "a look before the insert in place of the constraint",
+        f"{rows.count()} rows of one key",
+        value=rows.count(),
+        bound="rows >= 2",
+        promise=7,
+    )
 
 
 def test_upkeep_by_all_at_once_takes_each_row_once(tables_url: str, shared: Store, rows: Raw) -> None:
@@ -117,7 +140,7 @@ def test_upkeep_by_all_at_once_takes_each_row_once(tables_url: str, shared: Stor
     assert {outcome.reason for outcome in refused} == {"lost"}
 
 
-def test_a_stale_worker_is_refused_every_time(shared: Store, rows: Raw) -> None:
+def test_a_stale_worker_is_refused_every_time(shared: Store, rows: Raw, publish) -> None:
     """Whoever took the job since: a rescue, another claim, a person; and whatever became of it."""
     takers = {
         "rescued": lambda claim: rows.pass_time(100, claim.key) or shared.rescue(),
@@ -163,7 +186,14 @@ def test_a_stale_worker_is_refused_every_time(shared: Store, rows: Raw) -> None:
             assert rows.row(claim.key) == before, name
             tried += 1
             rows.execute("DELETE FROM rowqueue_job")
-    print(f"{tried} stale writes refused")
+    publish(
+        "#1",
+        "a stale worker writes, whoever took its job since and whatever became of it",
+        f"{tried} stale writes, {tried} refused, no row changed",
+        value=tried,
+        bound="tried >= 80",
+        promise=4,
+    )
 
 
 def test_a_locked_row_is_passed_over_and_its_lease_counts_as_alive(postgres_tables: str) -> None:

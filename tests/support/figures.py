@@ -11,7 +11,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -46,6 +46,13 @@ class Row:
     seconds: float = 0.0
     versions: str = ""
     holds: bool = True
+    cases: int = 1
+    node: str = ""
+
+    @property
+    def test(self) -> str:
+        """The test without its parameters."""
+        return self.node.partition("[")[0]
 
     def __str__(self) -> str:
         if self.sort in {"not run", "failed"}:
@@ -65,6 +72,28 @@ def within(value: float, bound: str) -> bool:
     if found is None:
         raise ValueError(f"{bound!r} is no bound: it takes one of {', '.join(_COMPARE)} and a number")
     return _COMPARE[found[1]](value, float(found[2]))
+
+
+def merged(rows: Iterable[Row]) -> list[Row]:
+    """One row for all cases of a test on one database: the worst of them, and how many they were."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        words = re.sub(r"\d+", "", row.bound)
+        groups.setdefault((row.number, row.test, row.name, row.sort, row.versions, words), []).append(row)
+    found = [_merge(group) for group in groups.values()]
+    return sorted(found, key=lambda row: (int(row.number.strip("#") or 0), row.name, row.versions))
+
+
+def _merge(group: list[Row]) -> Row:
+    sign = -1 if ">" in group[0].bound else 1
+    worst = max(group, key=lambda row: (not row.holds, sign * (row.value or 0)))
+    cases = sum(row.cases for row in group)
+    if cases == 1:
+        return worst
+    at = f"at worst: {worst.figure}" if len({row.figure for row in group}) > 1 else worst.figure
+    command = worst.command if len(group) == 1 else worst.command.replace(worst.node, worst.test)
+    seconds = sum(row.seconds for row in group)
+    return replace(worst, figure=f"{cases:,} cases, {at}", command=command, seconds=seconds)
 
 
 def append(file: Path, rows: Iterable[Row]) -> None:
@@ -91,8 +120,11 @@ class Publisher:
     """The fixture `publish`: knows the test, how it is run again, and since when it runs."""
 
     file: Path
+    node: str
     command: str
     database: Callable[[], str]
+    seed: str = ""
+    """Of the whole run: what Hypothesis chooses, when the test has no seed of its own."""
     began: float = field(default_factory=time.monotonic)
     explained: bool = False
     """A row already says why the test did not pass."""
@@ -109,6 +141,7 @@ class Publisher:
         control: str = "",
         seed: object = "",
         on: str = "",
+        cases: int = 1,
     ) -> None:
         """Publish a figure; it fails the test when it breaks its bound.
 
@@ -123,8 +156,9 @@ class Publisher:
                 itself by `publish.control` with the same number.
             seed: of what was left to chance.
             on: the database and its version, where the fixtures of the test do not tell.
+            cases: how many cases the row stands for: of a test with parameters one row is shown, the worst.
         """
-        self._add("figure", number, name, figure, value, bound, promise, control, seed, on)
+        self._add("figure", number, name, figure, value, bound, promise, control, seed, on, cases)
 
     def control(
         self,
@@ -152,7 +186,17 @@ class Publisher:
         """Say why there is no figure, once."""
         if not self.explained:
             on = versions(self.database())
-            row = Row(number, name, sort, promise, why, command=self.command, versions=on, holds=False)
+            row = Row(
+                number,
+                name,
+                sort,
+                promise,
+                why,
+                command=self.command,
+                versions=on,
+                holds=False,
+                node=self.node,
+            )
             append(self.file, [row])
             self.explained = True
 
@@ -168,6 +212,7 @@ class Publisher:
         control: str,
         seed: object,
         on: str,
+        cases: int = 1,
     ) -> None:
         if promise is not None and promise not in range(1, 10):
             raise ValueError(f"there are promises 1 to 9, and no {promise}")
@@ -180,11 +225,13 @@ class Publisher:
             value,
             bound,
             control,
-            str(seed),
+            str(seed) or self.seed,
             self.command,
             round(time.monotonic() - self.began, 3),
             versions(on or self.database()),
             within(value, bound),
+            cases,
+            self.node,
         )
         append(self.file, [row])
         if not row.holds:

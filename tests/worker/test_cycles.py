@@ -66,7 +66,7 @@ async def cycle(app: App, kinds: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_left_after_many_cycles(yard: ModuleType, database_url: str):
+def test_nothing_is_left_after_many_cycles(yard: ModuleType, database_url: str, publish):
     app: App = yard.app
 
     @app.job(kind=KINDS[0])
@@ -86,7 +86,13 @@ def test_nothing_is_left_after_many_cycles(yard: ModuleType, database_url: str):
     asyncio.run(cycles(CYCLES))
     took = time.monotonic() - began
     after = settled(app, database_url, before)
-    print(f"{CYCLES} cycles, {1000 * took / CYCLES:.1f} ms each; before: {before}; after: {after}")
+    publish(
+        "#33",
+        "a worker is started and stopped again and again",
+        f"{CYCLES} cycles, {1000 * took / CYCLES:.1f} ms each; before: {before}; after: {after}",
+        value=sum(after.values()) - sum(before.values()),
+        bound="left over = 0",
+    )
     assert after == before
     assert before["threads"] == before["files of the database"] == before.get("connections", 0) == 0
     assert list(app.store.workers()) == []
