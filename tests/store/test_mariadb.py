@@ -218,8 +218,10 @@ import sys, rowqueue
 app = rowqueue.App(sys.argv[1], lease=2.0)
 @app.job(kind="k", max_attempts=100)
 def k(n: int) -> None: ...
-from rowqueue.worker import Worker
-sys.exit(Worker(app, concurrency=20, poll=0.05, renew=0.5).run())
+from rowqueue.worker import Worker, events
+worker = Worker(app, concurrency=20, poll=0.05, renew=0.5)
+worker.on(lambda event: print("started", flush=True), events.WorkerStarted)
+sys.exit(worker.run())
 """
 
 
@@ -233,7 +235,11 @@ def test_kill_9_of_the_server_and_of_workers_loses_nothing(private_mariadb: Priv
         store.init()
 
         def started() -> subprocess.Popen[bytes]:
-            process = subprocess.Popen([sys.executable, "-c", _WORKER, url], stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                [sys.executable, "-c", _WORKER, url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+            assert process.stdout is not None
+            stack.callback(process.stdout.close)
             stack.callback(process.wait)
             stack.callback(process.kill)
             return process
@@ -263,6 +269,8 @@ def test_kill_9_of_the_server_and_of_workers_loses_nothing(private_mariadb: Priv
             again = sum(attempt > 1 for attempt in found.values())
         assert steady.poll() is None, "the worker that was there from the start still runs"
         for worker in (steady, spare):
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == b"started\n", "it may have started after the last job ended"
             worker.terminate()
             assert worker.wait(30) == 0
     publish(
