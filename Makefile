@@ -10,7 +10,7 @@ PYTEST = $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 # What starts, kills and races processes takes three times as long as the rest, and has a target of its own.
 PROCESSES = $(addprefix tests/store/test_,producers.py held.py held_alone.py held_crashes.py held_mapped.py \
   backfill.py backfill_creators.py doctor.py database.py mariadb.py)
-SUITE = tests/core tests/app tests/sql tests/mapping tests/docs tests/test_checker.py tests/test_support.py \
+SUITE = tests/core tests/app tests/sql tests/mapping tests/docs tests/faults tests/test_checker.py tests/test_support.py \
   $(filter-out $(PROCESSES),$(wildcard tests/store/test_*.py))
 SLOW = tests/worker tests/endurance tests/cli tests/demo tests/profiles tests/testing tests/examples $(wildcard $(PROCESSES))
 
