@@ -10,12 +10,13 @@ PYTEST = $(VENV)/bin/python -m pytest -n 2 $(ARGS)
 # What starts, kills and races processes takes three times as long as the rest, and has a target of its own.
 PROCESSES = $(addprefix tests/store/test_,producers.py held.py held_alone.py held_crashes.py held_mapped.py \
   backfill.py backfill_creators.py doctor.py database.py mariadb.py)
-SUITE = tests/core tests/app tests/sql tests/mapping tests/docs tests/faults tests/test_checker.py tests/test_support.py \
+SUITE = tests/core tests/simulation tests/app tests/sql tests/mapping tests/docs tests/faults \
+  tests/test_checker.py tests/test_support.py \
   $(filter-out $(PROCESSES),$(wildcard tests/store/test_*.py))
 SLOW = tests/worker tests/endurance tests/cli tests/demo tests/profiles tests/testing tests/examples $(wildcard $(PROCESSES))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all endurance lint format docs clean
+.PHONY: help demo test test-slow test-all simulate endurance lint format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ docs: $(VENV)/.installed-docs ## build the documentation into site/; a warning i
 
 endurance: $(VENV)/.installed-dev ## run a worker for MINUTES=10 while its database is restarted and its processes are killed
 	@$(VENV)/bin/python -m tests.endurance.run --minutes $(MINUTES) $(ARGS)
+
+simulate: $(VENV)/.installed-dev ## run SEEDS=10000 simulations of the operations, or replay the one of SEED=n
+	@$(VENV)/bin/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000)) $(ARGS)
 
 test-all: ## run the tests on every Python from 3.11 to 3.13 that is found
 	@failed=; for version in 3.11 3.12 3.13; do \

@@ -14,7 +14,9 @@ from typing import Any, Literal
 GRAIN = 0.002
 """Two readings of a database's clock in the same millisecond may be rounded apart (seconds)."""
 
-What = Literal["enqueue", "start", "extend", "effect", "once", "finish", "gave_back", "rescue"]
+What = Literal[
+    "enqueue", "start", "extend", "effect", "once", "finish", "gave_back", "rescue", "retry", "ended", "told"
+]
 Answer = Literal["ok", "fail", "unknown", "stale"]
 
 
@@ -24,7 +26,9 @@ class Event:
 
     `enqueue` (answered ok, fail or unknown); `start` of an attempt under a lease that lasts `until`; `extend` of it;
     `effect` of a handler in a transaction of its own, and `once` in that of its completion; `finish` (ok, stale or
-    unknown); `gave_back`: an accepted end that lets the job run again, and `rescue`, each with its `cause`.
+    unknown); `gave_back`: an accepted end that lets the job run again, and `rescue`, each with its `cause`; `retry`: a
+    person asked for the job again. Where the database keeps a record: `ended`, an attempt is over by whoever's write;
+    and `told`, what a worker in the end believed of its own (ok: it was written, stale: it was refused).
     """
 
     what: What
@@ -59,6 +63,7 @@ class Report:
     not_once: list[Any] = field(default_factory=list)
     out_of_order: list[Any] = field(default_factory=list)
     stuck: list[Any] = field(default_factory=list)
+    mistold: list[Any] = field(default_factory=list)
     recovered: int = 0
     starts: int = 0
     stale_refused: int = 0
@@ -97,6 +102,7 @@ def check(events: Iterable[Event], rows: Mapping[Any, Row], *, in_order: bool = 
         _existence(report, key, by_key[key], rows.get(key))
         _leases(report, key, by_key[key])
         _once(report, key, by_key[key], rows.get(key))
+        _told(report, key, by_key[key])
     report.starts = len(starts)
     if in_order:
         report.out_of_order = _out_of_order(starts)
@@ -121,12 +127,13 @@ def _existence(report: Report, key: Any, of: Mapping[str, list[Event]], row: Row
 
 def _leases(report: Report, key: Any, of: Mapping[str, list[Event]]) -> None:
     starts = sorted(of["start"], key=lambda event: event.lease)
-    causes = {event.lease: event.cause for event in [*of["rescue"], *of["gave_back"]]}
+    given = [*of["rescue"], *of["gave_back"], *of["retry"]]
+    causes = {event.lease: event.cause for event in given if event.answer == "ok"}
     until = {event.lease: event.until for event in starts}
-    for event in of["extend"]:
-        if event.answer == "ok":
-            until[event.lease] = max(until.get(event.lease, 0.0), event.until)
-    for event in [*of["finish"], *of["gave_back"]]:
+    for event in sorted(of["extend"], key=lambda event: event.at):
+        if event.answer == "ok" and event.until:  # the last one counts: a clock set back shortens a lease
+            until[event.lease] = event.until
+    for event in [*of["finish"], *of["gave_back"], *of["ended"]]:
         if event.answer == "ok" and event.lease in until:
             until[event.lease] = min(until[event.lease], event.at)
     for earlier, later in pairwise(starts):
@@ -147,13 +154,19 @@ def _leases(report: Report, key: Any, of: Mapping[str, list[Event]]) -> None:
 
 
 def _once(report: Report, key: Any, of: Mapping[str, list[Event]], row: Row | None) -> None:
-    accepted = sum(event.answer == "ok" for event in of["finish"])
+    accepted, again = sum(event.answer == "ok" for event in of["finish"]), len(of["retry"])
     completed = row is not None and row.final and row.completed
-    twice = len(of["once"]) > 1 or accepted > 1
-    torn = bool(of["once"]) and not completed
+    twice = max(len(of["once"]), accepted) > 1 + again
+    torn = bool(of["once"]) and not completed and not again
     never = completed and bool(of["enqueue"]) and not (of["once"] or of["effect"])
     if twice or torn or never:
         report.not_once.append(key)
+
+
+def _told(report: Report, key: Any, of: Mapping[str, list[Event]]) -> None:
+    ended = {event.lease for event in of["ended"]}
+    if any((event.answer == "ok") is not (event.lease in ended) for event in of["told"]):
+        report.mistold.append(key)
 
 
 def _out_of_order(starts: list[Event]) -> list[Any]:

@@ -26,12 +26,25 @@ SOUND = [
     Event("gave_back", 3, lease=1, at=61, cause="snoozed"),
     Event("start", 3, lease=2, at=62, until=92, place=(1, 3)),
     Event("effect", 3, lease=2, at=63),
+    Event("ended", 3, lease=2, at=64),
     Event("finish", 3, lease=2, at=64),
+    Event("told", 3, lease=2, at=65),
+    # completed, asked for again by a person, and completed once more; the clock was set back before its renewal
+    Event("enqueue", 6),
+    Event("start", 6, lease=1, at=70, until=100, place=(1, 4)),
+    Event("once", 6, lease=1, at=71),
+    Event("finish", 6, lease=1, at=71),
+    Event("retry", 6, lease=1, at=72, cause="retried"),
+    Event("start", 6, lease=3, at=73, until=103, place=(1, 4)),
+    Event("extend", 6, lease=3, at=80, until=90),
+    Event("ended", 6, lease=3, at=81),
+    Event("once", 6, lease=3, at=81),
+    Event("finish", 6, lease=3, at=81),
     # rolled back, and never there; and one whose answer was lost that is not there
     Event("enqueue", 4, answer="fail"),
     Event("enqueue", 5, answer="unknown"),
 ]
-ROWS = {1: DONE, 2: DONE, 3: DONE}
+ROWS = {1: DONE, 2: DONE, 3: DONE, 6: DONE}
 
 
 def judged(*more: Event, without: tuple[Event, ...] = (), **rows: Row | None) -> Report:
@@ -43,9 +56,9 @@ def judged(*more: Event, without: tuple[Event, ...] = (), **rows: Row | None) ->
 def test_a_sound_history_passes_and_is_counted():
     report = check(SOUND, ROWS)
     assert report.violations() == {}
-    assert (report.starts, report.stale_refused, report.recovered) == (5, 2, 1)
-    assert dict(report.explained) == {"rescued": 1, "snoozed": 1}
-    assert "5 starts" in str(report)
+    assert (report.starts, report.stale_refused, report.recovered) == (7, 2, 1)
+    assert dict(report.explained) == {"rescued": 1, "snoozed": 1, "retried": 1}
+    assert "7 starts" in str(report)
     assert "no violation" in str(report)
 
 
@@ -64,6 +77,10 @@ BROKEN = {
     ),
     "unexplained: the cause is of a later lease": (
         lambda: judged(Event("rescue", 2, lease=3, at=51, cause="rescued"), without=(SOUND[7],)),
+        "unexplained",
+    ),
+    "unexplained: a refused end is no cause": (
+        lambda: judged(Event("gave_back", 2, lease=1, at=51, answer="stale"), without=(SOUND[7],)),
         "unexplained",
     ),
     "overlap": (
@@ -91,6 +108,15 @@ BROKEN = {
     "not once: two finishes were accepted": (
         lambda: judged(Event("finish", 1, lease=1, at=13)),
         "not_once",
+    ),
+    "not once: more often than it was asked for": (
+        lambda: judged(Event("once", 6, lease=3, at=82)),
+        "not_once",
+    ),
+    "mistold: done, and the database has no end": (lambda: judged(Event("told", 3, lease=1)), "mistold"),
+    "mistold: refused, and the database has its end": (
+        lambda: judged(Event("told", 3, lease=2, answer="stale")),
+        "mistold",
     ),
     "stuck": (lambda: judged(row1=Row(final=False, running_expired=True)), "stuck"),
 }
@@ -131,4 +157,5 @@ def test_every_metric_has_a_history_that_breaks_it():
         "not_once",
         "out_of_order",
         "stuck",
+        "mistold",
     }
