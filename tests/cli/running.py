@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 from rowqueue.cli import main
+from tests.support import nursery
 
 COMMAND = [sys.executable, "-m", "rowqueue"]
 
@@ -20,15 +21,23 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def rowqueue(*arguments: str, cwd: Path, timeout: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
+    with started(*arguments, cwd=cwd, stderr=nursery.PIPE, **env) as process:
+        try:
+            out, err = process.communicate(timeout)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(arguments, process.wait(), out, err)
+
+
+def started(*arguments: str, cwd: Path, stderr: int, **env: str) -> nursery.Child:
+    return nursery.start(
+        "rowqueue",
+        *arguments,
         cwd=cwd,
         env=environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        stdin=subprocess.DEVNULL,
-        check=False,
+        stdout=nursery.PIPE,
+        stderr=stderr,
+        new_session=True,
     )
 
 
@@ -62,24 +71,13 @@ def _imports_forgotten() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(*arguments: str, cwd: Path, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """The command in the background, in a process group of its own; all of it is dead afterwards."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=cwd,
-        env=environment(**env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    with process:
+def running(*arguments: str, cwd: Path, **env: str) -> Iterator[nursery.Child]:
+    """The command in the background, in a process group of its own; it is dead afterwards."""
+    with started(*arguments, cwd=cwd, stderr=nursery.STDOUT, **env) as process:
         try:
             yield process
         finally:
-            if process.poll() is None:
-                process.kill()
+            process.kill()
 
 
 def refused(result: subprocess.CompletedProcess[str]) -> str:

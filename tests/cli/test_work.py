@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 
 import psutil
@@ -11,10 +10,15 @@ import pytest
 
 from rowqueue import NewJob, State, Store
 from tests.cli.running import rowqueue, running
+from tests.support import nursery
 from tests.support.waiting import wait_until
 
+# How processes are started, told and ended does not depend on the database.
+SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+POSTGRES = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 
-def started(process: subprocess.Popen[str], pattern: str, times: int = 1) -> list[str]:
+
+def started(process: nursery.Child, pattern: str, times: int = 1) -> list[str]:
     """Read what it prints until the pattern came so many times."""
     assert process.stdout is not None
     found: list[str] = []
@@ -36,9 +40,7 @@ def store(shop: Path, database_url: str):
 
 
 @pytest.mark.every_database
-@pytest.mark.parametrize(
-    "options", ["--processes 1", "--processes 2", "--processes 2 --no-listen --prefetch 5"]
-)
+@pytest.mark.parametrize("options", ["--processes 2", "--no-listen --prefetch 5"])
 def test_drain(shop: Path, store: Store, options: str):
     store.enqueue_many([NewJob(kind="greet", args={"name": str(number)}) for number in range(20)])
     result = rowqueue("work", "shop:app", "--drain", *options.split(), "--poll", "0.1", cwd=shop)
@@ -47,6 +49,7 @@ def test_drain(shop: Path, store: Store, options: str):
     assert store.stats().total(State.COMPLETED) == 20
 
 
+@SQLITE
 def test_only_the_queues_that_are_named(shop: Path, store: Store):
     store.enqueue_many([NewJob(kind="greet", args={"name": name}, queue=name) for name in ("a=b", "c", "d")])
     arguments = ["--queue", "a=b=1", "--queue", "c", "--concurrency", "2"]
@@ -54,6 +57,7 @@ def test_only_the_queues_that_are_named(shop: Path, store: Store):
     assert sorted(result.stdout.split()) == ["a=b", "c", "hello", "hello"]
 
 
+@SQLITE
 @pytest.mark.parametrize(
     "number, processes",
     [
@@ -80,6 +84,7 @@ def test_a_signal_stops_it_when_its_jobs_are_done(shop: Path, store: Store, numb
     assert stats.total(State.AVAILABLE) == 3 - processes
 
 
+@SQLITE
 def test_workers_stop_in_order_when_their_supervisor_is_killed(shop: Path, store: Store):
     store.enqueue_many([NewJob(kind="wait") for _ in range(3)])
     arguments = ["--queue", "default=1", "--poll", "0.1", "--processes", "2"]
@@ -93,6 +98,7 @@ def test_workers_stop_in_order_when_their_supervisor_is_killed(shop: Path, store
     assert store.stats().total(State.AVAILABLE) == 1
 
 
+@SQLITE
 def test_a_process_that_dies_is_started_again(shop: Path, store: Store):
     with running("work", "shop:app", "--poll", "0.1", "--processes", "2", cwd=shop) as process:
         started(process, r"WorkerStarted", 2)
@@ -104,6 +110,7 @@ def test_a_process_that_dies_is_started_again(shop: Path, store: Store):
         assert process.returncode == 0, output
 
 
+@POSTGRES
 def test_a_process_that_is_killed_while_it_stops_counts(shop: Path, store: Store):
     store.enqueue_many([NewJob(kind="wait") for _ in range(2)])
     arguments = ["--queue", "default=1", "--poll", "0.1", "--processes", "2"]
@@ -118,6 +125,7 @@ def test_a_process_that_is_killed_while_it_stops_counts(shop: Path, store: Store
         assert "starts in" not in output
 
 
+@SQLITE
 def test_a_worker_that_cannot_start_is_not_started_again(shop: Path, store: Store):
     broken = "import os\nif os.path.exists('go'): raise OSError('broken since')\nopen('go', 'w')\nfrom shop import app\n"
     (shop / "broken.py").write_text(broken)
@@ -127,6 +135,7 @@ def test_a_worker_that_cannot_start_is_not_started_again(shop: Path, store: Stor
     assert "starts in" not in result.stderr
 
 
+@POSTGRES
 @pytest.mark.parametrize("processes", [1, 2])
 def test_sigquit_gives_back_at_once(shop: Path, store: Store, processes: int):
     store.enqueue_many([NewJob(kind="wait") for _ in range(processes)])
@@ -139,6 +148,7 @@ def test_sigquit_gives_back_at_once(shop: Path, store: Store, processes: int):
     assert store.stats().total(State.AVAILABLE) == processes
 
 
+@SQLITE
 def test_ctrl_c_at_a_command_is_no_traceback(shop: Path):
     (shop / "slow.py").write_text("import threading\nprint('here', flush=True)\nthreading.Event().wait(60)\n")
     with running("stats", "--app", "slow:app", cwd=shop) as process:

@@ -81,12 +81,12 @@ def test_there_is_nothing_to_find_before_the_first_run(tmp_path: Path, database_
 
 @pytest.mark.slow
 def test_killed_whole_at_random_moments_it_ends_complete(
-    tmp_path: Path, sources: Sources, database_url: str, demo: Demo
+    tmp_path: Path, sources: Sources, database_url: str, demo: Demo, long: bool
 ):
     count = 200
     arguments = ["demo", "--source", str(sources(count)), "--database", database_url]
     chance = random.Random(7)
-    for _ in range(3):
+    for _ in range(10 if long else 2):
         with running(*arguments, cwd=tmp_path) as process:
             assert process.stdout is not None
             lines = chance.randrange(6)  # how much it has told is how far it has come
@@ -121,7 +121,7 @@ def test_ctrl_c_stops_it_and_its_workers(tmp_path: Path, sources: Sources, sqlit
 
 
 def test_a_job_that_was_pruned_before_it_ran_is_made_again(tmp_path: Path, sources: Sources, sqlite_url: str):
-    arguments = ["demo", "--source", str(sources(3)), "--database", sqlite_url]
+    arguments = ["demo", "--source", str(sources(3)), "--database", sqlite_url, "--workers", "1"]
     assert rowqueue(*arguments, cwd=tmp_path).returncode == 0
     demo = open_demo(sqlite_url)
     with demo.engine.begin() as connection:
@@ -152,7 +152,7 @@ BREAKS = {
 
 def test_the_checker_finds_each_breach(tmp_path: Path, sources: Sources, database_url: str, demo: Demo):
     """The negative control: without it, a check that says yes to everything would go unseen."""
-    arguments = ["demo", "--source", str(sources(5)), "--database", database_url]
+    arguments = ["demo", "--source", str(sources(5)), "--database", database_url, "--workers", "1"]
     assert rowqueue(*arguments, cwd=tmp_path).returncode == 0
     assert check.problems(demo) == []
     names = {
@@ -176,7 +176,7 @@ def test_the_checker_finds_each_breach(tmp_path: Path, sources: Sources, databas
 
 
 def test_a_breach_is_the_exit_code(tmp_path: Path, sources: Sources, sqlite_url: str):
-    arguments = ["demo", "--source", str(sources(5)), "--database", sqlite_url]
+    arguments = ["demo", "--source", str(sources(5)), "--database", sqlite_url, "--workers", "1"]
     assert rowqueue(*arguments, cwd=tmp_path).returncode == 0
     demo = open_demo(sqlite_url)
     with demo.engine.begin() as connection:

@@ -89,14 +89,26 @@ class Made:
         self.canary = sa.Table("canary", self.metadata, sa.Column("value", sa.Text))
         self.metadata.create_all(engine)
         self.view = f"{shape.table} v"
+        self.count = rows
         with engine.begin() as connection:
-            connection.execute(self.table.insert(), [self._row(number) for number in range(rows)])
+            self._fill(connection)
             connection.execute(self.canary.insert().values(value="sings"))
             if shape.view:
                 select = str(sa.select(self.table).compile(dialect=engine.dialect))
                 self.run(connection, f"CREATE VIEW {self.quoted(self.view)} AS {self.once(select)}")
         self.store = Store(engine, self.mapping(), **self.options())
         self.store.init()
+
+    def _fill(self, connection: sa.Connection) -> None:
+        connection.execute(self.table.insert(), [self._row(number) for number in range(self.count)])
+
+    def refill(self) -> None:
+        """Put the rows back as they were made, and forget their leases."""
+        sidecar = self.store._statements.layout.sidecar
+        with self.engine.begin() as connection:
+            for table in filter(lambda table: table is not None, (sidecar, self.table)):
+                connection.execute(sa.delete(table))
+            self._fill(connection)
 
     def once(self, sql: str) -> str:
         """SQLAlchemy's text with each percent sign once: some drivers' are doubled."""

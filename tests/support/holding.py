@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import inspect
 import json
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 
 from rowqueue.store.async_store import AsyncStore
 from rowqueue.store.store import Store
-from tests.support.session import ROOT
+from tests.support import nursery
 from tests.support.stores import Awaited
 
 
@@ -42,10 +41,7 @@ async def execute(held: Any, command: str) -> Any:
 def holder(url: str, *, asynchronous: bool = False, **options: Any) -> Iterator[tuple[Any, int]]:
     """A process that holds a row: itself and the row's key; killed at the end, if not before."""
     plan = json.dumps({"url": url, "asynchronous": asynchronous, "options": options})
-    command = [sys.executable, "-m", "tests.support.holding", plan]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
+    with nursery.start("tests.support.holding", plan, stdin=nursery.PIPE, stdout=nursery.PIPE) as process:
         try:
             assert process.stdout is not None
             yield process, int(process.stdout.readline())

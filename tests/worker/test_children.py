@@ -18,6 +18,10 @@ from tests.worker.harness import PATIENCE, Running, drain
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# A child does not know the database: where its answer is written, tests run on both.
+SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+POSTGRES = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+
 
 def started(folder: Path) -> list[int]:
     """The process ids that a handler wrote down."""
@@ -31,6 +35,7 @@ def alive(pid: int) -> bool:
     return False
 
 
+@POSTGRES
 def test_jobs_share_children_and_one_runs_at_a_time_in_each(yard: ModuleType):
     jobs = yard.add.enqueue_many([(number,) for number in range(20)])
     running = drain(yard.app, concurrency=2)
@@ -79,6 +84,7 @@ def test_how_handlers_end(yard: ModuleType):
     assert dropped == {jobs["unserialisable"].job.id, jobs["huge"].job.id}
 
 
+@SQLITE
 def test_arguments_that_do_not_fit(yard: ModuleType):
     job = yard.app.store.enqueue(NewJob(kind=yard.add.kind, args={"a": "text"}, max_attempts=1))
     assert "InvalidArguments" in drain(yard.app).row(job).errors[0].error
@@ -93,6 +99,7 @@ def test_arguments_that_do_not_fit(yard: ModuleType):
         ("close", "ended with exit status 1"),
     ],
 )
+@SQLITE
 def test_a_dead_child_costs_one_attempt(yard: ModuleType, tmp_path: Path, how, said):
     job = yard.dies.enqueue(how)
     innocent = yard.add.enqueue_many([(number,) for number in range(10)])
@@ -106,6 +113,7 @@ def test_a_dead_child_costs_one_attempt(yard: ModuleType, tmp_path: Path, how, s
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not enforce RLIMIT_AS")
+@SQLITE
 def test_memory_is_limited_for_the_job_that_says_so_alone(yard: ModuleType):
     fits, bursts, free = yard.eats.enqueue(10), yard.eats.enqueue(500), yard.add.enqueue(1)
     running = drain(yard.app, concurrency=1)
@@ -120,6 +128,7 @@ def test_memory_takes_a_process(sqlite_url):
         app.job(kind="m", memory=1 << 30)(lambda: None)
 
 
+@SQLITE
 def test_a_fork_in_a_handler_ends_once(yard: ModuleType):
     job = yard.forks.enqueue()
     after = yard.add.enqueue(1)
@@ -129,6 +138,7 @@ def test_a_fork_in_a_handler_ends_once(yard: ModuleType):
     assert len(running.said(events.Completed)) == 2
 
 
+@SQLITE
 def test_a_loop_that_holds_the_gil_is_killed_at_its_timeout(yard: ModuleType, tmp_path: Path):
     job = yard.holds_the_gil.options(timeout=0.1).enqueue()
     running = drain(yard.app)
@@ -138,6 +148,7 @@ def test_a_loop_that_holds_the_gil_is_killed_at_its_timeout(yard: ModuleType, tm
     assert not any(map(alive, started(tmp_path)))
 
 
+@POSTGRES
 def test_a_cancelled_job_is_told(yard: ModuleType, tmp_path: Path):
     job = yard.listens.enqueue()
     with Running(yard.app, renew=0.05, lease=5) as running:
@@ -150,6 +161,7 @@ def test_a_cancelled_job_is_told(yard: ModuleType, tmp_path: Path):
     assert (tmp_path / "heard").exists()
 
 
+@POSTGRES
 def test_a_cancelled_job_that_does_not_listen_is_killed_with_what_it_started(
     yard: ModuleType, tmp_path: Path
 ):
@@ -176,6 +188,7 @@ def test_a_child_that_dies_in_or_after_the_transaction_that_completes(yard: Modu
 
 
 @pytest.mark.parametrize("hard", [False, True])
+@POSTGRES
 def test_a_stop_gives_the_job_back_uncharged(yard: ModuleType, tmp_path: Path, hard):
     job = yard.waits.enqueue()
     with Running(yard.app, grace=3600 if hard else 0.05) as running:
@@ -189,6 +202,7 @@ def test_a_stop_gives_the_job_back_uncharged(yard: ModuleType, tmp_path: Path, h
     assert (row.state, row.attempt, row.failures) == (State.AVAILABLE, 0, 0)
 
 
+@SQLITE
 def test_a_stop_waits_for_the_job(yard: ModuleType, tmp_path: Path):
     job = yard.waits.enqueue()
     with Running(yard.app, grace=PATIENCE) as running:
@@ -207,6 +221,7 @@ PROGRAM = "import yard, rowqueue; rowqueue.Worker(yard.app, poll=0.05).run()"
 
 
 @pytest.mark.parametrize("kind", ["waits", "holds_the_gil"])
+@SQLITE
 def test_children_die_with_their_worker(yard: ModuleType, tmp_path: Path, kind):
     if kind == "holds_the_gil" and sys.platform != "linux":
         pytest.skip("only Linux tells a process of its parent's death")
@@ -225,6 +240,7 @@ def test_children_die_with_their_worker(yard: ModuleType, tmp_path: Path, kind):
                 os.kill(pid, signal.SIGKILL)
 
 
+@SQLITE
 def test_an_app_that_no_child_could_import_is_refused(yard: ModuleType, database_url):
     app = App(database_url)
 
@@ -237,6 +253,7 @@ def test_an_app_that_no_child_could_import_is_refused(yard: ModuleType, database
     assert Worker(yard.app).app_path == "yard:app"
 
 
+@SQLITE
 def test_an_import_that_fails_in_the_child_fails_the_attempt(yard: ModuleType, tmp_path: Path):
     job = yard.add.options(max_attempts=1).enqueue(1)
     row = drain(yard.app, app_path="no_such_module:app").row(job)

@@ -52,6 +52,6 @@ def terminate(connection: int) -> Operation[None]:
     """End a connection from outside, and its transaction with it (not on SQLite)."""
 
     def steps(s: Statements) -> Steps[None]:
-        yield Call(s.plain(s.dialect.terminate(connection)), {})
+        yield Call(s.compile_text(s.dialect.terminate(connection)), {})
 
     return Operation(steps, Access.WRITE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+from functools import lru_cache
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import URL, Engine, make_url
 
 from rowqueue.core.errors import ConfigurationError, DatabaseUnavailable
+from rowqueue.sql.compiled import Statement
 from rowqueue.sql.dialects import Dialect, dialect_of
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.tables import Tables, tables
@@ -29,6 +31,17 @@ _DRIVERS = {
     "mysql": "mysql+pymysql",
 }
 _EXTRAS = {"postgresql": "postgres", "mariadb": "mariadb"}
+
+
+# To make the tables and to compile the statements over them takes 50 ms to 200 ms, and depends on nothing but these
+# names: a process that opens many stores, as tests do, pays once.
+_tables = lru_cache(maxsize=16)(tables)
+
+
+@lru_cache(maxsize=16)
+def _compiled(prefix: str, schema: str | None, drivername: str) -> dict[str, Statement]:  # noqa: ARG001 - the key
+    """The statements over tables of these names, for a driver, as they are compiled one by one."""
+    return {}
 
 
 class Database:
@@ -54,8 +67,7 @@ class Database:
         self.synchronous = synchronous
         self.prepared = prepared
         self.dialect: Dialect = dialect_of(self.url.get_backend_name())
-        # Of all stores here, a worker's among them: to make tables and compile statements takes 50 ms.
-        self._tables: dict[tuple[str, str | None], Tables] = {}
+        # Of all stores here, a worker's among them.
         self._statements: dict[tuple[str, str | None, str], Statements] = {}
         self._check()
 
@@ -75,8 +87,7 @@ class Database:
 
     def tables(self, prefix: str, schema: str | None) -> Tables:
         """The tables with that prefix, made once."""
-        found = self._tables.get((prefix, schema))
-        return found or self._tables.setdefault((prefix, schema), tables(prefix, schema))
+        return _tables(prefix, schema)
 
     def statements(self, tables: Tables, flavour: str | None = None) -> Statements:
         """The statements over them, for a driver (by default rowqueue's own for this database), compiled once."""
@@ -85,7 +96,8 @@ class Database:
         if (found := self._statements.get(key)) is not None:
             return found
         driver = driver_dialect(drivername)
-        return self._statements.setdefault(key, Statements(tables, dialect_of(driver.name), driver))
+        made = Statements(tables, dialect_of(driver.name), driver, shared=_compiled(*key))
+        return self._statements.setdefault(key, made)
 
     def connect(self) -> Any:
         """Open a raw connection of the driver's, in autocommit.
@@ -200,8 +212,9 @@ class Database:
             ) from None
 
 
+@lru_cache(maxsize=16)
 def driver_dialect(drivername: str) -> Any:
-    """SQLAlchemy's dialect object of a driver, which compiles for its parameter style."""
+    """SQLAlchemy's dialect object of a driver, which compiles for its parameter style; it connects nowhere."""
     return URL.create(drivername).get_dialect()()
 
 

@@ -134,22 +134,32 @@ class Statements:
         dialect: what differs by database.
         driver: SQLAlchemy's dialect of the driver that will run them.
         layout: the job table; None is the default one.
+        shared: what stores over tables of the same names have compiled; none where there is a layout.
     """
 
     def __init__(
-        self, tables: Tables, dialect: Dialect, driver: sa.Dialect, layout: Layout | None = None
+        self,
+        tables: Tables,
+        dialect: Dialect,
+        driver: sa.Dialect,
+        layout: Layout | None = None,
+        shared: dict[str, Statement] | None = None,
     ) -> None:
         self.layout = layout or default_layout(tables.job)
         self.parts = Parts(self.layout, tables, dialect)
         self.dialect = dialect
         self.driver = driver
         self._compiled: dict[str, Statement] = {}
+        self._shared = {} if shared is None else shared
 
     def __getitem__(self, name: str) -> Statement:
         found = self._compiled.get(name)
         if found is None:
-            build = self.layout.statements.get(name) or BUILDERS.get(name) or _MORE[name]
-            found = self._compiled[name] = self.compile(name, build(self.parts))
+            found = self._shared.get(name)
+            if found is None:
+                build = self.layout.statements.get(name) or BUILDERS.get(name) or _MORE[name]
+                found = self._shared[name] = self.compile(name, build(self.parts))
+            self._compiled[name] = found
         return found
 
     @property
@@ -204,10 +214,11 @@ class Statements:
 
     def plain(self, sql: str) -> Statement:
         """A statement without parameters and without an answer, such as a savepoint."""
-        found = self._compiled.get(sql)
-        if found is None:
-            found = self._compiled[sql] = Statement(sql, sa.text(sql.replace(":", "\\:")), self.driver)
-        return found
+        return self._compiled.get(sql) or self._compiled.setdefault(sql, self.compile_text(sql))
+
+    def compile_text(self, sql: str) -> Statement:
+        """The same, which is not kept."""
+        return Statement(sql, sa.text(sql.replace(":", "\\:")), self.driver)
 
     def ddl(self, since: int) -> list[Statement]:
         """What brings the tables from a version to the current one."""
