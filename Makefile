@@ -5,18 +5,12 @@ PYTHON ?= $(shell scripts/find-python)
 ARGS ?=
 MINUTES ?= 10
 PIP = $(VENV)/bin/python -m pip install -qq --retries 10 --disable-pip-version-check
-PYTEST = $(VENV)/bin/python -m pytest -n 2 $(ARGS)
-
-# What starts, kills and races processes takes three times as long as the rest, and has a target of its own.
-PROCESSES = $(addprefix tests/store/test_,producers.py held.py held_alone.py held_crashes.py held_mapped.py \
-  backfill.py backfill_creators.py doctor.py database.py mariadb.py)
-SUITE = tests/core tests/simulation tests/app tests/sql tests/mapping tests/docs tests/faults \
-  tests/test_checker.py tests/test_support.py \
-  $(filter-out $(PROCESSES),$(wildcard tests/store/test_*.py))
-SLOW = tests/worker tests/endurance tests/cli tests/demo tests/profiles tests/testing tests/examples $(wildcard $(PROCESSES))
+# Three processes of tests for two processors: many tests wait for another process, a lease or a lock.
+JOBS ?= 3
+PYTEST = $(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all simulate endurance lint format docs clean
+.PHONY: help demo test test-all simulate endurance lint format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,13 +18,9 @@ help: ## list these targets
 demo: $(VENV)/.installed ## turn the standard library into a searchable index, and survive a kill on the way
 	@$(VENV)/bin/rowqueue demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## run the suites of the core, the SQL, the store, mappings and pages, on all databases
+test: $(VENV)/.installed-dev ## run every test, on SQLite, PostgreSQL and MariaDB
 	@scripts/mariadb-for-tests
-	@$(PYTEST) $(SUITE)
-
-test-slow: $(VENV)/.installed-dev ## run the suites that start processes and kill them: worker, commands, demo, profiles, races
-	@scripts/mariadb-for-tests
-	@$(PYTEST) $(SLOW)
+	@$(PYTEST)
 
 lint: $(VENV)/.installed-dev ## check style, types and layers
 	@echo "ruff check" && $(VENV)/bin/ruff check

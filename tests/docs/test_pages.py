@@ -34,6 +34,13 @@ def test_what_is_only_shown_is_little():
     assert len(shown) <= len(runnable) / 5, shown
 
 
+def test_each_promise_is_shown_by_tests_that_are_there():
+    promises = [line for line in (ROOT / "README.md").read_text().splitlines() if "::test_" in line]
+    assert len(promises) == 9
+    for file, name in re.findall(r"`([\w/]+\.py)::(\w+)`", "".join(promises)):
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(), (file, name)
+
+
 def test_every_page_is_in_the_navigation():
     """The builder warns of what is named and missing, not of what is there and not named."""
     named = (ROOT / "mkdocs.yml").read_text()
