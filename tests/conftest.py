@@ -31,6 +31,9 @@ _PUBLISHER = pytest.StashKey[Publisher]()
 ALL = os.environ.get("ROWQUEUE_TEST_EVERYTHING") == "1"
 """Everything on every database: a third more time."""
 
+APSW = os.environ.get("ROWQUEUE_TEST_SQLITE") == "apsw"
+"""Stores on SQLite are on the one that the installed apsw brings."""
+
 LONG_TIMEOUT = 3600
 """Seconds that a test may take with `--long`; without, it is 120, or what the test says."""
 
@@ -43,6 +46,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if APSW:
+        from tests.support import apsw_store
+
+        apsw_store.install()
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker_input is None:
         config.stash[_SESSION] = session = Session.own()
@@ -68,7 +75,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     _summarize_figures(terminalreporter, config)
     server = config.stash[_SESSION].known()
     terminalreporter.section("databases")
-    terminalreporter.line(f"SQLite {sqlite3.sqlite_version}")
+    terminalreporter.line(_sqlite())
     if server is None:
         terminalreporter.line("PostgreSQL: no test asked for it")
     elif server.problem:
@@ -83,6 +90,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.line(f"MariaDB: NOT RUN: {mariadb.problem}", red=True)
     else:
         terminalreporter.line(f"MariaDB {mariadb.version}")
+
+
+def _sqlite() -> str:
+    if APSW:
+        import apsw
+
+        return f"SQLite {apsw.sqlite_lib_version()} (apsw)"
+    return f"SQLite {sqlite3.sqlite_version}"
 
 
 def _summarize_figures(terminalreporter: Any, config: pytest.Config) -> None:
@@ -152,7 +167,7 @@ def _database_of(item: pytest.Item, session: Session) -> str:
     callspec = getattr(item, "callspec", None)
     asked = " ".join([*map(str, callspec.params.values() if callspec else ()), *item.fixturenames])  # type: ignore[attr-defined]
     if "sqlite" in asked:
-        return f"SQLite {sqlite3.sqlite_version}"
+        return _sqlite()
     if "postgres" in asked:
         server = session.known()
         return f"PostgreSQL {server.version if server else ''}".strip()

@@ -12,7 +12,7 @@ import apsw
 
 from rowqueue.operations.settings import StoreSettings
 from rowqueue.store.database import Database
-from rowqueue.store.drivers.sqlite import prepare
+from rowqueue.store.drivers.sqlite import prepare, translate
 from rowqueue.store.store import Store
 
 
@@ -93,7 +93,7 @@ class _Rows(list[Any]):
 class Connection:
     """As much of `sqlite3.Connection` as the driver uses, with the same errors."""
 
-    def __init__(self, path: str, vfs: str) -> None:
+    def __init__(self, path: str, vfs: str | None) -> None:
         self.isolation_level: Any = None
         with _errors():
             self._raw = apsw.Connection(path, vfs=vfs)
@@ -104,7 +104,7 @@ class Connection:
 
     @property
     def in_transaction(self) -> bool:
-        return self._raw.in_transaction
+        return not self._raw.getautocommit()
 
     def close(self) -> None:
         with _errors():
@@ -116,7 +116,9 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except apsw.Error as error:
-        said = sqlite3.OperationalError(str(error))
+        said = sqlite3.OperationalError(
+            str(error).removeprefix(f"{type(error).__name__}: ")
+        )  # apsw before 3.42
         said.sqlite_errorcode = getattr(error, "extendedresult", None) or getattr(error, "result", None)  # type: ignore[assignment]
         raise said from None
 
@@ -137,7 +139,10 @@ class ApswDatabase(Database):
         self._pragmas = pragmas
 
     def connect(self) -> Any:
-        raw: Any = Connection(self.url.database or "", self._vfs)
+        try:
+            raw: Any = Connection(self.url.database or "", self._vfs)
+        except sqlite3.Error as error:
+            raise translate(error) from None
         try:
             prepare(raw, synchronous=self.synchronous)
             for pragma in self._pragmas:
@@ -151,3 +156,14 @@ class ApswDatabase(Database):
 def apsw_store(database: ApswDatabase, **settings: Any) -> Store:
     """A store on it."""
     return Store.over(database, StoreSettings(**settings))
+
+
+def install() -> None:
+    """From now on every store on SQLite is on apsw, and so on its version of SQLite; tests look at the file by `sqlite3`."""
+
+    def connect(database: Database) -> Any:
+        raw: Any = Connection(database.url.database or "", None)
+        prepare(raw, synchronous=database.synchronous)
+        return raw
+
+    Database._connect_sqlite = connect  # type: ignore[method-assign]

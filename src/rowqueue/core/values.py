@@ -73,7 +73,8 @@ class Job:
     """One row of the queue, as it was read.
 
     Times are aware and in UTC; ``timeout`` is in seconds. Arguments, meta and result stay out
-    of the repr, because a repr ends in logs.
+    of the repr, because a repr ends in logs. Where another program stored what Python cannot
+    read as JSON, ``args``, ``meta`` and ``result`` are the stored text.
     """
 
     id: Key

@@ -1,4 +1,8 @@
-"""Rows to values."""
+"""Rows to values.
+
+Another program may have written a row that we cannot read. It must not keep the others from being read, so nothing here
+fails: arguments that are no JSON for Python are given as the text that is stored, and no function takes those.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,7 @@ def job_of(row: Row, layout: Layout) -> Job:
         queue,
         layout.state_of(state),
         priority,
-        payload.decode(args),
+        json_of(args),
         scheduled_at,
         attempt,
         max_attempts,
@@ -51,13 +55,13 @@ def job_of(row: Row, layout: Layout) -> Job:
         cancel_requested_at,
         unique_key,
         states_of(unique_states) if unique_states else frozenset(),
-        tuple(payload.decode(tags)) if tags else (),
+        tags_of(tags) if tags else (),
         correlation_id,
         correlation_group,
-        payload.decode(meta) if meta else {},
+        json_of(meta) if meta else {},
         errors_of(errors) if errors else (),
         progress_of(progress) if progress else None,
-        payload.decode(result) if result is not None else None,
+        json_of(result) if result is not None else None,
     )
 
 
@@ -67,18 +71,40 @@ def key_of(row: Row, layout: Layout) -> Key:
     return row[0] if width == 1 else tuple(row[:width])
 
 
+def json_of(text: str) -> Any:
+    """A stored value; the text itself where Python cannot read it (no JSON, too deep, thousands of digits)."""
+    try:
+        return payload.decode(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def tags_of(text: str) -> tuple[str, ...]:
+    """A job's tags; none where they are no list."""
+    tags = json_of(text)
+    return tuple(tags) if isinstance(tags, list) else ()
+
+
 def errors_of(text: str) -> tuple[AttemptError, ...]:
-    """The history of a job."""
-    return tuple(_error(entry) for entry in payload.decode(text))
+    """The history of a job, as far as it can be read."""
+    entries = json_of(text)
+    found = map(_error, entries) if isinstance(entries, list) else ()
+    return tuple(error for error in found if error is not None)
 
 
-def _error(entry: dict[str, Any]) -> AttemptError:
-    at = datetime.fromisoformat(entry["at"])
-    lease = entry.get("lease", 0)  # other programs' tables know none
-    return AttemptError(at, entry["attempt"], lease, entry["error"], entry.get("trace", ""))
+def _error(entry: Any) -> AttemptError | None:
+    try:
+        at = datetime.fromisoformat(entry["at"])
+        lease = entry.get("lease", 0)  # other programs' tables know none
+        return AttemptError(at, entry["attempt"], lease, entry["error"], entry.get("trace", ""))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
-def progress_of(text: str) -> Progress:
-    """What a running job said last."""
-    entry = payload.decode(text)
-    return Progress(entry["fraction"], entry.get("message", ""))
+def progress_of(text: str) -> Progress | None:
+    """What a running job said last; None where it cannot be read."""
+    entry = json_of(text)
+    try:
+        return Progress(entry["fraction"], entry.get("message", ""))
+    except (KeyError, TypeError, AttributeError):
+        return None

@@ -22,7 +22,7 @@ from rowqueue.core.values import (
     WorkerInfo,
 )
 from rowqueue.operations.base import Access, Operation, Steps
-from rowqueue.operations.decode import job_of
+from rowqueue.operations.decode import job_of, json_of
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.statements.reading import Filter, page
 
@@ -166,6 +166,6 @@ def log(key: Key) -> Operation[list[LogEntry]]:
 
     def steps(s: Statements) -> Steps[list[LogEntry]]:
         rows = yield s.call("log", id=key)
-        return [LogEntry(job, lease, seq, at, payload.decode(text)) for job, lease, seq, at, text in rows]
+        return [LogEntry(job, lease, seq, at, json_of(text)) for job, lease, seq, at, text in rows]
 
     return Operation(steps, Access.READ)

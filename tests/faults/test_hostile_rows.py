@@ -1,0 +1,101 @@
+"""Rows that another program wrote, with JSON that we cannot read (reliability #30): they do not keep others from their work."""
+
+import contextlib
+from typing import Any
+
+import pytest
+
+from rowqueue import App
+from rowqueue.core.values import NewJob
+from rowqueue.operations import decode
+from rowqueue.store.store import Store
+from rowqueue.worker import events
+from tests.support.stores import Raw, raw
+from tests.worker.harness import drain
+
+DEEP = "[" * 5000 + "]" * 5000
+HOSTILE = {
+    "args": ["", "not json", "[1]", "null", "7", '"x"', '{"n": 1', '{"n": ' + "1" * 5000 + "}", DEEP],
+    "meta": ["[1", "7", '{"m": ' + "9" * 5000 + "}"],
+    "tags": ["7", "{}", "nothing", "[1"],
+    "errors": ["{}", "7", '["x"]', '[{"at": "soon"}]', '[{"at": 7}]', '[{"attempt": 1}]', "[1"],
+    "progress": ["{}", "[]", "7", "x", '{"fraction"'],
+    "result": ["{", "x", DEEP],
+}
+
+
+def spoil(rows: Raw, kind: str, column: str, value: str) -> bool:
+    """Write it into the row; False where the database itself refuses that."""
+    try:
+        rows.execute(f"UPDATE rowqueue_job SET {column} = '{value}' WHERE kind = '{kind}'")
+    except Exception:  # noqa: BLE001 - each driver has its own
+        return False
+    return True
+
+
+def written(store: Store, rows: Raw) -> int:
+    """One job for each hostile value, each of a kind of its own; how many the database let in."""
+    let_in = 0
+    for column, values in HOSTILE.items():
+        for number, value in enumerate(values):
+            job = store.enqueue(NewJob(kind=f"{column}-{number}", priority=1)).job
+            if spoil(rows, job.kind, column, value):
+                let_in += 1
+            else:
+                store.cancel(job.id)
+    return let_in
+
+
+@pytest.mark.every_database
+def test_rows_that_cannot_be_read_keep_no_other_job_from_its_work(database_url: str, publish: Any) -> None:
+    app = App(database_url)
+    app.init()
+
+    @app.job(kind="good")
+    def good() -> str:
+        return "done"
+
+    kinds = [f"{column}-{number}" for column, values in HOSTILE.items() for number in range(len(values))]
+    for kind in kinds:
+        app.job(kind=kind, max_attempts=1)(lambda n=0: None)
+    with contextlib.closing(Store(database_url)) as store, raw(database_url) as rows:
+        let_in = written(store, rows)
+        jobs = [good.enqueue() for _ in range(5)]
+        assert store.list(limit=100).jobs
+        running = drain(app)
+        states = {job.kind: job.state for job in store.list(limit=100).jobs}
+        left = [kind for kind, state in states.items() if state in {"available", "running"}]
+        bad_args = [states[kind] for kind in kinds if kind.startswith("args-")]
+        assert all(running.row(job).state == "completed" for job in jobs)
+        assert len(running.said(events.Completed)) >= len(jobs)
+    app.close()
+    assert "completed" not in bad_args, "a function ran with arguments that nobody gave it"
+    publish(
+        "#30",
+        "rows with JSON that cannot be read, written past the store",
+        f"{let_in} of {len(kinds)} let in by the database; every other job was worked, left over: {left}",
+        value=len(left),
+        bound="left over = 0",
+        promise=8,
+    )
+
+
+def test_a_reader_that_fails_at_such_a_row_blocks_the_queue(
+    sqlite_url: str, publish: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A negative control: decoding as it was, which raises."""
+    monkeypatch.setattr(decode, "json_of", decode.payload.decode)
+    with contextlib.closing(Store(sqlite_url)) as store, raw(sqlite_url) as rows:
+        store.init()
+        written(store, rows)
+        store.enqueue(NewJob(kind="good"))
+        with pytest.raises((ValueError, TypeError, KeyError)):
+            store.claim(100)
+        claimed = 0
+    publish.control(
+        "#30",
+        "a reader that fails at such a row",
+        f"{claimed} jobs claimed",
+        value=claimed,
+        bound="claimed = 0",
+    )
