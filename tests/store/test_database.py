@@ -124,6 +124,32 @@ def test_postgres_statements_are_prepared_unless_a_pooler_cannot_keep_them(postg
             assert (count > 0) is prepared
 
 
+def test_a_postgres_host_that_disappears_is_noticed_unless_the_url_says_how(monkeypatch):
+    monkeypatch.delenv("PGCONNECT_TIMEOUT", raising=False)
+    words = (
+        "connect_timeout",
+        "keepalives_idle",
+        "keepalives_interval",
+        "keepalives_count",
+        "tcp_user_timeout",
+    )
+
+    def options(url):
+        given = Database(url)._connect_arguments()[1]
+        return [int(given[word]) if word in given else None for word in words]
+
+    assert options("postgresql://u@h/d") == [10, 30, 5, 3, 30_000]
+    assert options("postgresql://u@h/d?connect_timeout=2&keepalives_idle=1&tcp_user_timeout=0") == [
+        2,
+        1,
+        5,
+        3,
+        0,
+    ]
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "3")
+    assert options("postgresql://u@h/d")[0] is None
+
+
 def test_the_second_host_answers_when_the_first_does_not(postgres_tables):
     url = plain_url(postgres_tables)
     head, _, tail = url.partition("@")

@@ -90,10 +90,14 @@ class AsyncStore(AsyncManagement):
         table: JobTable | None = None,
         layout: Layout | None = None,
         pool_size: int = 4,
+        silence: float | None = None,
     ) -> AsyncStore:
-        """A store over a database and settings that are there already, with connections of its own."""
+        """A store over a database and settings that are there already, with connections of its own.
+
+        They hang up on a PostgreSQL server that did not answer for ``silence`` seconds.
+        """
         store = cls.__new__(cls)
-        store._begin(database, settings, pool_size, table, layout)  # noqa: SLF001 - its own class
+        store._begin(database, settings, pool_size, table, layout, silence)  # noqa: SLF001 - its own class
         return store
 
     def _begin(
@@ -103,13 +107,14 @@ class AsyncStore(AsyncManagement):
         pool_size: int,
         table: JobTable | None,
         layout: Layout | None = None,
+        silence: float | None = None,
     ) -> None:
         super().__init__(database, settings, table, layout)
         pool: AsyncPool | ThreadPool
         if database.native_async:
-            pool = AsyncPool(database, self._statements, pool_size, whole=table is not None)
+            pool = AsyncPool(database, self._statements, pool_size, whole=table is not None, silence=silence)
         else:
-            pool = ThreadPool(database, self._statements, pool_size, whole=table is not None)
+            pool = ThreadPool(database, self._statements, pool_size, whole=table is not None, silence=silence)
         self._pool = pool
         self._checked = table is not None
         self._held: AsyncHolder | None = None

@@ -47,9 +47,18 @@ class Pool:
         statements: the store's statements for rowqueue's own driver.
         size: the most connections (PostgreSQL).
         whole: every writing operation is a transaction, because on mapped tables they take several statements.
+        silence: how long an operation waits for the server (seconds; PostgreSQL); then it hangs up. None waits for ever.
     """
 
-    def __init__(self, database: Database, statements: Statements, size: int, *, whole: bool = False) -> None:
+    def __init__(
+        self,
+        database: Database,
+        statements: Statements,
+        size: int,
+        *,
+        whole: bool = False,
+        silence: float | None = None,
+    ) -> None:
         self._database = database
         self._statements = statements
         self._table = statements.layout.base.fullname
@@ -57,6 +66,7 @@ class Pool:
         self._whole = whole or not statements.dialect.has_returning
         self._single = database.name == "sqlite"
         self._size = size
+        self._silence = silence if database.name == "postgresql" else None
         self._reset()
 
     def _reset(self) -> None:
@@ -86,21 +96,32 @@ class Pool:
 
     def _run_once(self, operation: Operation[T]) -> T:
         with self.connection(operation.access) as connection:
-            after: list[Call] = []
-            if not self._opens(operation.access):
+            if self._silence is None:
+                return self._run_on(connection, operation)
+            timer = threading.Timer(self._silence, connection.hang_up)
+            timer.daemon = True
+            timer.start()
+            try:
+                return self._run_on(connection, operation)
+            finally:
+                timer.cancel()
+
+    def _run_on(self, connection: Any, operation: Operation[T]) -> T:
+        after: list[Call] = []
+        if not self._opens(operation.access):
+            result = run(operation, connection, after)
+        else:
+            connection.begin()
+            try:
                 result = run(operation, connection, after)
-            else:
-                connection.begin()
-                try:
-                    result = run(operation, connection, after)
-                except BaseException:
-                    connection.rollback()
-                    raise
-                connection.commit()
-            with suppress(StoreError):
-                for call in after:
-                    connection.execute(call)
-            return result
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+        with suppress(StoreError):
+            for call in after:
+                connection.execute(call)
+        return result
 
     def _opens(self, access: Access) -> bool:
         return access is Access.TRANSACTION or (access is Access.WRITE and (self._single or self._whole))
@@ -148,13 +169,22 @@ class Pool:
 
 
 class AsyncPool:
-    """Async connections of psycopg's, at most ``size`` for each event loop."""
+    """Async connections of psycopg's, at most ``size`` for each event loop; the arguments are ``Pool``'s."""
 
-    def __init__(self, database: Database, statements: Statements, size: int, *, whole: bool = False) -> None:
+    def __init__(
+        self,
+        database: Database,
+        statements: Statements,
+        size: int,
+        *,
+        whole: bool = False,
+        silence: float | None = None,
+    ) -> None:
         self._database = database
         self._statements = statements
         self._whole = whole
         self._size = size
+        self._silence = silence
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[list[Any], asyncio.Semaphore]]
         self._loops = WeakKeyDictionary()
 
@@ -177,21 +207,30 @@ class AsyncPool:
 
     async def _run_once(self, operation: Operation[T]) -> T:
         async with self.connection() as connection:
-            after: list[Call] = []
-            if operation.access is Access.READ or (operation.access is Access.WRITE and not self._whole):
+            if self._silence is None:
+                return await self._run_on(connection, operation)
+            timer = asyncio.get_running_loop().call_later(self._silence, connection.hang_up)
+            try:
+                return await self._run_on(connection, operation)
+            finally:
+                timer.cancel()
+
+    async def _run_on(self, connection: Any, operation: Operation[T]) -> T:
+        after: list[Call] = []
+        if operation.access is Access.READ or (operation.access is Access.WRITE and not self._whole):
+            result = await run_async(operation, connection, after)
+        else:
+            await connection.begin()
+            try:
                 result = await run_async(operation, connection, after)
-            else:
-                await connection.begin()
-                try:
-                    result = await run_async(operation, connection, after)
-                except StoreError:
-                    await connection.rollback()
-                    raise
-                await connection.commit()
-            with suppress(StoreError):
-                for call in after:
-                    await connection.execute(call)
-            return result
+            except StoreError:
+                await connection.rollback()
+                raise
+            await connection.commit()
+        with suppress(StoreError):
+            for call in after:
+                await connection.execute(call)
+        return result
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -242,8 +281,16 @@ class AsyncPool:
 class ThreadPool:
     """A sync pool behind a few threads, for async code: one hop for each operation."""
 
-    def __init__(self, database: Database, statements: Statements, size: int, *, whole: bool = False) -> None:
-        self._pool = Pool(database, statements, size, whole=whole)
+    def __init__(
+        self,
+        database: Database,
+        statements: Statements,
+        size: int,
+        *,
+        whole: bool = False,
+        silence: float | None = None,
+    ) -> None:
+        self._pool = Pool(database, statements, size, whole=whole, silence=silence)
         self._database = database
         self._table = statements.layout.base.fullname
         self._size = size

@@ -40,6 +40,9 @@ from rowqueue.worker.waking import wake
 if TYPE_CHECKING:
     from rowqueue.worker.holds import Ends, Holds
 
+SILENCE = 60.0
+"""Seconds that a PostgreSQL server may keep a worker waiting for an answer; then it hangs up, and asks on a new connection."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
@@ -93,7 +96,11 @@ class Source:
         self._options = options
         self._ours = table is None
         self._on_change = shared.on_change
-        self.store = AsyncStore.over(stores.database, settings, table=mapping, layout=layout, pool_size=2)
+        # Of a claim that takes longer than its lease nothing would be left.
+        silence = max(SILENCE, options.lease)
+        self.store = AsyncStore.over(
+            stores.database, settings, table=mapping, layout=layout, pool_size=2, silence=silence
+        )
         self.held = Held()
         self.slots: Slots
         if table is None:
@@ -141,7 +148,9 @@ class Source:
             lambda: self.claiming.resting,
             ours=self._ours,
         )
-        self._renewing = Store.over(stores.database, settings, table=mapping, layout=layout, pool_size=1)
+        self._renewing = Store.over(
+            stores.database, settings, table=mapping, layout=layout, pool_size=1, silence=silence
+        )
         self.renewal = Renewal(options, self._renewing, self.held, shared.loop, events)
 
     @classmethod

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import select
+import socket
+from contextlib import suppress
 from typing import Any, LiteralString
 
 import psycopg
@@ -71,6 +74,10 @@ class PsycopgConnection:
         """Whether it still seems alive: an idle socket that can be read means that the server hung up."""
         return _usable(self.raw)
 
+    def hang_up(self) -> None:
+        """From any thread: whoever waits for an answer here gets an error."""
+        _hang_up(self.raw)
+
     def close(self) -> None:
         """Close it."""
         self.raw.close()
@@ -115,6 +122,10 @@ class AsyncPsycopgConnection:
         """Whether it still seems alive."""
         return _usable(self.raw)
 
+    def hang_up(self) -> None:
+        """Whoever waits for an answer here gets an error."""
+        _hang_up(self.raw)
+
     async def close(self) -> None:
         """Close it."""
         await self.raw.close()
@@ -123,6 +134,12 @@ class AsyncPsycopgConnection:
 def _text(sql: str) -> LiteralString:
     """For type checkers: our statements are SQLAlchemy's, and values are bound beside them."""
     return sql  # pyright: ignore[reportReturnType]
+
+
+def _hang_up(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+    # Not by its close(): libpq is in use by whoever waits. The end of the stream is what a server that hung up sends.
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(raw.fileno())) as same:
+        same.shutdown(socket.SHUT_RDWR)
 
 
 def _usable(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
