@@ -284,15 +284,33 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def private_postgres(pytestconfig: pytest.Config) -> Iterator[PrivatePostgres]:
-    """A started server for this test alone (one second), to stop, restart and kill."""
-    try:
-        binaries = pytestconfig.stash[_SESSION].binaries()
-        directory = pytestconfig.stash[_SESSION].directory_for("private")
-        try:
-            with PrivatePostgres(directory, binaries) as postgres:
-                yield postgres
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-    except PostgresUnavailable as problem:
-        pytest.skip(f"no PostgreSQL: {problem}")
+def new_private_postgres(pytestconfig: pytest.Config) -> Iterator[Callable[..., PrivatePostgres]]:
+    """Starts servers with settings of their own for this test alone, to stop, restart and kill (a second each).
+
+    Called with `follow=server` it starts a standby of that one.
+    """
+    session = pytestconfig.stash[_SESSION]
+    with contextlib.ExitStack() as servers:
+
+        def start(
+            *, follow: PrivatePostgres | None = None, directory: Path | None = None, **settings: str | int
+        ) -> PrivatePostgres:
+            try:
+                place = directory or session.directory_for("private")
+                servers.callback(shutil.rmtree, place, ignore_errors=True)
+                if follow is None:
+                    made = PrivatePostgres(place, session.binaries(), **settings)
+                else:
+                    made = follow.standby(place, **settings)
+                servers.callback(made.stop, "immediate")
+                return made.start()
+            except PostgresUnavailable as problem:
+                pytest.skip(f"no PostgreSQL: {problem}")
+
+        yield start
+
+
+@pytest.fixture
+def private_postgres(new_private_postgres: Callable[..., PrivatePostgres]) -> PrivatePostgres:
+    """One with the settings that PostgreSQL has."""
+    return new_private_postgres()

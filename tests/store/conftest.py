@@ -1,6 +1,7 @@
 """A store on each database, sync and async, under one way of calling: `store`; more of them: `make_store`."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +14,7 @@ import pytest_asyncio
 from rowqueue.store.store import Store
 from tests.support.databases import temporary_database
 from tests.support.mariadb import MariaServer, temporary_maria_database, truncate_maria
+from tests.support.pgbouncer import ADDRESS, through
 from tests.support.stores import Raw, fast_directory, open_store, raw, truncate
 
 
@@ -88,6 +90,8 @@ async def make_store(tables_url: str, asynchronous: bool) -> AsyncIterator[Calla
     stores: list[Any] = []
 
     def make(url: str = tables_url, **options: Any) -> Any:
+        if ADDRESS in os.environ and url == tables_url and url.startswith("postgresql"):
+            url, options = through(url), {"prepared": False, **options}
         stores.append(open_store(url, asynchronous=asynchronous, **options))
         return stores[-1]
 

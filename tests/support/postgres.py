@@ -157,6 +157,25 @@ class PrivatePostgres:
         psutil.wait_procs(family, timeout=60)  # the next start needs the shared memory to be free
         self._process = None
 
+    def standby(self, directory: Path, **settings: str | int) -> "PrivatePostgres":
+        """A copy of this running server, in another directory, that follows it once it is started."""
+        copy = PrivatePostgres(directory, self.bin_path, **settings)
+        copy._password = self._password
+        source = f"host=127.0.0.1 port={self.port} user=postgres password={self._password}"
+        copy._make_data()
+        self.run("pg_basebackup", "-d", source, "-D", str(copy.data), "-R", "-X", "stream", "-c", "fast")
+        return copy
+
+    def promote(self) -> None:
+        """Make a standby the primary, and wait until it is."""
+        self.run("pg_ctl", "promote", "-w", "-D", str(self.data))
+
+    def process(self, title: str) -> psutil.Process:
+        """A process of the running server's by what it calls itself, such as `walsender`."""
+        assert self._process is not None
+        children = psutil.Process(self._process.pid).children()
+        return next(child for child in children if title in " ".join(child.cmdline()))
+
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One of the installation's programs (pgbench, pg_basebackup, …), as the server's own user."""
         return subprocess.run(
@@ -191,11 +210,10 @@ class PrivatePostgres:
         password_file = self.directory / "password"
         password_file.touch(0o600)
         password_file.write_text(self._password)
-        self.data.mkdir(mode=0o700)
+        self._make_data()
         if user is not None:
             account = pwd.getpwnam(user)
-            for path in (password_file, self.data):
-                os.chown(path, account.pw_uid, account.pw_gid)
+            os.chown(password_file, account.pw_uid, account.pw_gid)
         # --no-sync is about initdb only: the server that starts afterwards keeps fsync on.
         options = ["--no-sync", "--auth=scram-sha-256", f"--pwfile={password_file}", "--username=postgres"]
         options += ["--encoding=UTF8", "--locale=C", f"--pgdata={self.data}"]
@@ -208,6 +226,12 @@ class PrivatePostgres:
             raise PostgresUnavailable(f"initdb does not start: {problem}") from problem
         finally:
             password_file.unlink()
+
+    def _make_data(self) -> None:
+        self.data.mkdir(mode=0o700)
+        if (user := server_user()) is not None:
+            account = pwd.getpwnam(user)
+            os.chown(self.data, account.pw_uid, account.pw_gid)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         settings: dict[str, str | int] = {

@@ -12,6 +12,7 @@ from rowqueue import App, Enqueued, Job
 from rowqueue.worker import Worker
 from rowqueue.worker.events import Event, JobEvent, WorkerStarted
 from tests.support import mariadb
+from tests.support.waiting import wait_until
 
 E = TypeVar("E", bound=Event)
 PATIENCE = 20.0
@@ -89,6 +90,19 @@ class Running:
 
 def _is_about(event: Event, job: Enqueued) -> bool:
     return isinstance(event, JobEvent) and event.job.id == job.job.id
+
+
+def settle(running: Running) -> None:
+    """Wait until only somebody else can make it look before the poll."""
+    (source,) = running.worker._runtime._sources
+    claiming = source.claiming
+
+    def settled() -> bool:
+        said = getattr(claiming.rest, "_said", None)
+        is_heard = bool(said) if said is not None else claiming.rest._waiting is not None
+        return claiming.resting and is_heard and not claiming._looks
+
+    wait_until(settled, "a worker at rest")
 
 
 def drain(app: App, **options: Any) -> Running:

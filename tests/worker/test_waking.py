@@ -22,7 +22,7 @@ from tests.support.figures import Publisher
 from tests.support.listening import Ears, ears
 from tests.support.stores import raw
 from tests.support.waiting import wait_until
-from tests.worker.harness import PATIENCE, Running, raw_connection
+from tests.worker.harness import PATIENCE, Running, raw_connection, settle
 
 MINUTE = 60.0
 LISTENS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%rowqueue_wake%'"
@@ -55,19 +55,6 @@ def postgres_app(postgres_database: str) -> Iterator[App]:
 def quick(app: App) -> None:
     @app.job(kind="quick")
     async def handler() -> None: ...
-
-
-def settle(running: Running) -> None:
-    """Wait until only somebody else can make it look before the poll."""
-    (source,) = running.worker._runtime._sources
-    claiming = source.claiming
-
-    def settled() -> bool:
-        said = getattr(claiming.rest, "_said", None)
-        is_heard = bool(said) if said is not None else claiming.rest._waiting is not None
-        return claiming.resting and is_heard and not claiming._looks
-
-    wait_until(settled, "a worker at rest")
 
 
 def test_a_job_starts_at_once_however_long_the_poll(app: App, other: Store):
