@@ -38,7 +38,7 @@ def main() -> None:
     set_reminder("visit the dentist", timedelta(days=7))
     print("called off:", call_off("visit the dentist"))
 
-    worker = rowqueue.Worker(app)  # sleeps until the next one is due, however long its poll
+    worker = rowqueue.Worker(app, concurrency=1)  # sleeps until the next one is due, however long its poll
     rang: list[object] = []
 
     def stop_after_two(event: object) -> None:

@@ -8,8 +8,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout: float = 60.0) -> T:
     """Ask `condition` until it answers something truthy, and return that; TimeoutError naming `what` otherwise.
+
+    The timeout is patience and no bound of anything: a machine may be busy with ten other things.
 
     Prefer what wakes by itself (a pipe, an event, a lock, `process.wait`); this is for the rest.
     """

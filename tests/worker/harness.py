@@ -15,7 +15,8 @@ from tests.support import mariadb
 from tests.support.waiting import wait_until
 
 E = TypeVar("E", bound=Event)
-PATIENCE = 20.0
+PATIENCE = 60.0
+"""Seconds to wait for what must come; no bound of anything, because the machine may be busy."""
 
 
 class Running:

@@ -178,7 +178,9 @@ def test_a_live_held_row_is_not_renewed_and_not_rescued(
         return bool(is_over)
 
     leases: set[Any] = set()
-    with Running(app, lease=60, renew=0.05) as running:
+    with Running(
+        app, lease=60, renew=0.5
+    ) as running:  # renewed while it waits for its lock, and that is short
         running.wait_for(events.Started)
         wait_until(over, "the end of the lease")
         app.store.rescue()

@@ -10,6 +10,7 @@ import pytest
 
 from rowqueue import App, AsyncStore, Cancel, Context, State
 from rowqueue.worker import events
+from tests.support.waiting import wait_until
 from tests.worker.harness import PATIENCE, Running, raw_connection, steal
 
 pytestmark = pytest.mark.every_database
@@ -24,19 +25,17 @@ def test_a_handler_that_blocks_the_loop_longer_than_the_lease_keeps_it(app: App)
         return "done"
 
     job = blocks.enqueue()
-    with Running(app, lease=1, renew=0.1) as running:
-        running.wait_for(events.Started, job)
+
+    def renewed() -> Any:
+        assert app.store.rescue() == []
         row = running.row(job)
-        first = row.leased_until
-        assert first is not None
-        ends = time.monotonic() + PATIENCE
-        while row.leased_until is None or row.leased_until < first + timedelta(
-            seconds=1.5
-        ):  # beyond the lease
-            assert time.monotonic() < ends
-            assert app.store.rescue() == []
-            row = running.row(job)
-            assert row.state is State.RUNNING
+        assert row.state is State.RUNNING
+        return row.leased_until
+
+    with Running(app, lease=2, renew=0.1) as running:
+        running.wait_for(events.Started, job)
+        beyond = renewed() + timedelta(seconds=2.5)
+        wait_until(lambda: renewed() > beyond, "more than the lease to pass")
         release.set()
         running.wait_for(events.Completed, job)
     assert (running.row(job).attempt, running.row(job).rescues) == (1, 0)
@@ -56,13 +55,15 @@ def test_a_healthy_job_that_runs_longer_than_its_lease_is_left_alone(app: App):
     async def short() -> None: ...
 
     job = long.enqueue()
-    with Running(app, lease=1, renew=0.1) as running:
+    with Running(app, lease=2, renew=0.1) as running:
         running.wait_for(events.Started, job)
-        runs_until = running.row(job).created_at + timedelta(seconds=2.5)
-        ends = time.monotonic() + PATIENCE
-        while (running.row(job).leased_until or runs_until) < runs_until:
-            assert time.monotonic() < ends
+        runs_until = running.row(job).created_at + timedelta(seconds=4.5)
+
+        def beyond() -> bool:
             running.wait_for(events.Completed, short.enqueue())
+            return (running.row(job).leased_until or runs_until) >= runs_until
+
+        wait_until(beyond, "more than the lease to pass")
         loops[0].call_soon_threadsafe(release.set)
         running.wait_for(events.Completed, job)
     assert (
