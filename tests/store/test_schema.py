@@ -1,7 +1,7 @@
 """init and the check at start: missing, too old, too new, twice, at once, under other names."""
 
 import contextlib
-import multiprocessing
+import functools
 
 import pytest
 
@@ -15,6 +15,7 @@ from rowqueue.core.errors import (
 from rowqueue.core.values import NewJob
 from rowqueue.sql.migrations import CURRENT
 from rowqueue.store.store import Store
+from tests.support import nursery
 from tests.support.stores import open_store, raw
 
 
@@ -93,22 +94,15 @@ async def test_the_doctor_finds_a_missing_index_and_gives_the_remedy(database_ur
     assert all(finding.ok for finding in await store.doctor())
 
 
-def _init(url, barrier, answers):
-    with contextlib.closing(Store(url)) as store:
-        barrier.wait()
-        answers.put(store.init())
-
-
 def test_processes_may_init_at_once(database_url):
-    context = multiprocessing.get_context("spawn")
-    barrier, answers = context.Barrier(4), context.Queue()
-    processes = [context.Process(target=_init, args=(database_url, barrier, answers)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    assert [answers.get(timeout=60) for _ in processes] == [CURRENT] * 4
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+    with contextlib.ExitStack() as stack:
+        start = functools.partial(nursery.start, "tests.support.initialising", database_url)
+        processes = [stack.enter_context(start(stdin=nursery.PIPE, stdout=nursery.PIPE)) for _ in range(4)]
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * 4
+        for process in processes:
+            process.stdin.close()
+        assert [process.stdout.read() for process in processes] == [f"{CURRENT}\n"] * 4
+        assert [process.wait(60) for process in processes] == [0] * 4
     with raw(database_url) as rows:
         assert rows.rows("SELECT version FROM rowqueue_version") == [{"version": CURRENT}]
 
