@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from rowqueue import App, Context, RetryPolicy
 from rowqueue.store import holding
 from rowqueue.store.held import Holder
+from rowqueue.store.held_transaction import HeldTransaction
 from rowqueue.worker import events, holds
+from rowqueue.worker.renewal import Renewal
 from tests.support import nursery
 from tests.support.waiting import wait_until
 from tests.worker.harness import PATIENCE, Running, drain, raw_connection
@@ -178,9 +180,7 @@ def test_a_live_held_row_is_not_renewed_and_not_rescued(
         return bool(is_over)
 
     leases: set[Any] = set()
-    with Running(
-        app, lease=60, renew=0.5
-    ) as running:  # renewed while it waits for its lock, and that is short
+    with Running(app, lease=60, renew=0.05) as running:
         running.wait_for(events.Started)
         wait_until(over, "the end of the lease")
         app.store.rescue()
@@ -189,6 +189,37 @@ def test_a_live_held_row_is_not_renewed_and_not_rescued(
     assert rescued == []
     assert len(leases) == 1
     assert running.row(job).rescues == 0
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_renewal_between_the_short_lease_and_the_lock_is_left_out(
+    app: App, way: str, effects: Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a crash would be noticed after the worker's lease only, not after the short one."""
+    shorten, renewed = HeldTransaction._shorten, Renewal._extend_all
+    rounds = threading.Semaphore(0)
+
+    def slow(self: HeldTransaction, lease: float) -> None:
+        shorten(self, lease)
+        for _ in range(2):  # the one on its way, and a whole one
+            assert rounds.acquire(timeout=PATIENCE)
+
+    def counted(self: Renewal) -> None:
+        renewed(self)
+        rounds.release()
+
+    monkeypatch.setattr(HeldTransaction, "_shorten", slow)
+    monkeypatch.setattr(Renewal, "_extend_all", counted)
+    go = threading.Event()
+    job = held(app, way, blocking(way, go)).enqueue(1)
+    with Running(app, lease=3600, renew=0.05) as running:
+        running.wait_for(events.Started)
+        row = running.row(job)
+        go.set()
+        running.wait_for(events.Completed)
+    assert row.leased_until is not None
+    assert row.attempted_at is not None
+    assert (row.leased_until - row.attempted_at).total_seconds() < 1800
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -270,8 +301,6 @@ def test_a_job_that_cannot_be_held_is_given_back(
 def test_a_claim_that_was_lost_before_its_lock_is_not_worked(
     app: App, way: str, effects: Effects, monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
-    from rowqueue.store.held_transaction import HeldTransaction
-
     original, tries = HeldTransaction.open, []
 
     def late(self: HeldTransaction, lease: float | None = None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +94,9 @@ class Holder:
                 self._write(current, current.apart)
 
     @contextmanager
-    def hold(self, claim: Claim, *, limit: Seconds | None = None) -> Iterator[Held | None]:
+    def hold(
+        self, claim: Claim, *, limit: Seconds | None = None, locking: Callable[[], None] | None = None
+    ) -> Iterator[Held | None]:
         """Hold a claim that is there for the block, as a worker does; None where it is somebody else's by now.
 
         What the block raises is written and raised again; what could not be written here is ``held.apart``.
@@ -102,9 +104,12 @@ class Holder:
         Args:
             claim: its lease is made short, and nobody need renew it.
             limit: the longest hold (seconds or timedelta); None is the database's default.
+            locking: called before the lease is made short, in this thread: from here on nothing may renew it.
         """
         seconds = limit_of(self._store, limit)
         with self._connect() as connection:
+            if locking is not None:
+                locking()
             transaction = HeldTransaction(connection, self._store, claim, seconds)
             if not transaction.open(holding.LEASE):
                 yield None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -103,10 +103,14 @@ class AsyncHolder:
                 await self._write(current, current.apart)
 
     @asynccontextmanager
-    async def hold(self, claim: Claim, *, limit: Seconds | None = None) -> AsyncIterator[AsyncHeld | None]:
-        """Hold a claim that is there for the block; see ``Holder.hold``."""
+    async def hold(
+        self, claim: Claim, *, limit: Seconds | None = None, locking: Callable[[], None] | None = None
+    ) -> AsyncIterator[AsyncHeld | None]:
+        """Hold a claim that is there for the block; see ``Holder.hold``. ``locking`` is called in another thread."""
         seconds = limit_of(self._store, limit)
         async with self._connect() as connection:
+            if locking is not None:
+                await asyncio.to_thread(locking)
             transaction = await connection.run_sync(_opened, self._store, claim, seconds, holding.LEASE)
             if transaction is None:
                 yield None

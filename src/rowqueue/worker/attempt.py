@@ -47,6 +47,7 @@ class Attempt:
         task: the task of an async handler.
         run: the call of a handler in a child process.
         abort: of a held claim: its row is locked, and this undoes its transaction, from any thread.
+        holding: of a held claim: its lease is made short and its row locked; nothing may renew it any more.
         timer: its timeout.
         started: the task's coroutine has begun; one that is cancelled before never runs.
         ended: the handler has returned or raised, or nobody waits for it any more.
@@ -60,6 +61,7 @@ class Attempt:
         "control",
         "ended",
         "function",
+        "holding",
         "lost",
         "run",
         "safe_until",
@@ -77,6 +79,7 @@ class Attempt:
         self.task: asyncio.Task[None] | None = None
         self.run: Stoppable | None = None
         self.abort: Callable[[], None] | None = None
+        self.holding = False
         self.timer: asyncio.TimerHandle | None = None
         self.started = False
         self.ended = False
@@ -146,7 +149,7 @@ class Held:
 
     def renewable(self) -> list[Attempt]:
         """Those whose leases must be renewed; a row that its own transaction has locked is nobody else's."""
-        return [attempt for attempt in self.now() if attempt.abort is None]
+        return [attempt for attempt in self.now() if attempt.abort is None and not attempt.holding]
 
     def now(self) -> list[Attempt]:
         """A copy of what is held."""

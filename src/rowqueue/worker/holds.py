@@ -13,6 +13,7 @@ import contextvars
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 from rowqueue.core.finish import Finish
@@ -136,6 +137,7 @@ class Holds:
         endings: what an end means.
         turn: on SQLite one runs at a time, of all the worker's tables.
         keep: how many connections are kept.
+        leave_out: ends the renewal of an attempt's lease, or it could make a lease long again that was made short.
         ends: who goes on.
     """
 
@@ -148,6 +150,7 @@ class Holds:
         endings: Endings,
         turn: asyncio.Lock,
         keep: int,
+        leave_out: Callable[[Attempt], None],
         ends: Ends,
     ) -> None:
         self._single = store.database.name == "sqlite"
@@ -158,6 +161,7 @@ class Holds:
         self._threads = threads
         self._endings = endings
         self._turn = turn
+        self._leave_out = leave_out
         self._ends = ends
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -198,7 +202,8 @@ class Holds:
     def _run_in_thread(self, hold: Hold) -> None:
         attempt, error = hold.attempt, None
         try:
-            with self._holder.hold(attempt.claim, limit=self._limit(attempt)) as held:
+            locking = partial(self._leave_out, attempt)
+            with self._holder.hold(attempt.claim, limit=self._limit(attempt), locking=locking) as held:
                 if held is not None:
                     hold.enter(held)
                     self._hand_over(self._ends.begun, attempt)
@@ -215,7 +220,10 @@ class Holds:
         attempt, error = hold.attempt, None
         attempt.started = True
         try:
-            async with self._async_holder.hold(attempt.claim, limit=self._limit(attempt)) as held:
+            locking = partial(self._leave_out, attempt)
+            async with self._async_holder.hold(
+                attempt.claim, limit=self._limit(attempt), locking=locking
+            ) as held:
                 if held is not None:
                     hold.enter(held)
                     self._ends.begun(attempt)
@@ -240,7 +248,7 @@ class Holds:
 
     def _over(self, hold: Hold, error: BaseException | None) -> None:
         attempt, held = hold.attempt, hold.held
-        attempt.abort = None
+        attempt.abort, attempt.holding = None, False
         hold.over.set()
         if held is None or hold.finish is None:
             self._not_held(attempt, error)

@@ -59,6 +59,7 @@ class Renewal:
         self._held = held
         self._loop = loop
         self._events = events
+        self._sending = threading.Lock()
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -80,6 +81,12 @@ class Renewal:
         self._store.close()
         return True
 
+    def leave_out(self, attempt: Attempt) -> None:
+        """Renew its lease no more; returns when no renewal is on its way. In any thread but the loop's."""
+        attempt.holding = True
+        with self._sending:
+            pass
+
     def _renew(self) -> None:
         tries = 0
         pause = self._options.renew
@@ -99,11 +106,12 @@ class Renewal:
                 pause = self._options.renew
 
     def _extend_all(self) -> None:
-        attempts = self._held.renewable()
-        if not attempts:
-            return
-        sent = time.monotonic()
-        outcomes = self._store.extend([attempt.claim for attempt in attempts], lease=self._options.lease)
+        with self._sending:
+            attempts = self._held.renewable()
+            if not attempts:
+                return
+            sent = time.monotonic()
+            outcomes = self._store.extend([attempt.claim for attempt in attempts], lease=self._options.lease)
         for attempt, outcome in zip(attempts, outcomes, strict=True):
             if outcome:
                 attempt.safe_until = sent + self._options.lease

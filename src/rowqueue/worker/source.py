@@ -237,6 +237,7 @@ class Source:
             self._endings,
             shared.turn,
             self._options.concurrency,
+            self.renewal.leave_out,
             ends,
         )
 
