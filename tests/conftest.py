@@ -22,7 +22,7 @@ from tests.support.mariadb import (
     known_server,
     temporary_maria_database,
 )
-from tests.support.postgres import PostgresUnavailable, PrivatePostgres
+from tests.support.postgres import PostgresUnavailable, PrivatePostgres, binaries_version
 from tests.support.session import ENVIRONMENT, Server, Session
 
 _SESSION = pytest.StashKey[Session]()
@@ -170,7 +170,7 @@ def _database_of(item: pytest.Item, session: Session) -> str:
         return _sqlite()
     if "postgres" in asked:
         server = session.known()
-        return f"PostgreSQL {server.version if server else ''}".strip()
+        return f"PostgreSQL {server.version}" if server else binaries_version(session.binaries())
     if "mariadb" in asked:
         known = known_server(session.directory)
         return f"MariaDB {known.version.partition('-')[0] if known else ''}".strip()

@@ -53,6 +53,12 @@ def _open_to_all(directory: Path) -> bool:
     return all(step.stat().st_mode & 0o001 for step in (directory.resolve(), *directory.resolve().parents))
 
 
+def binaries_version(binaries: Path) -> str:
+    """The name and version of the server in a directory: "PostgreSQL 18.4"."""
+    said = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return f"PostgreSQL {said.stdout.split()[2]}"
+
+
 def find_binaries(copy_to: Path) -> Path:
     """The directory with `postgres`, `initdb`, `pg_ctl`, `pg_basebackup` and `pgbench`.
 
