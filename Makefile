@@ -10,7 +10,7 @@ JOBS ?= 3
 PYTEST = $(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all simulate endurance lint format docs clean
+.PHONY: help demo test test-all reliability nightly soak burst simulate endurance lint format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,29 @@ format: $(VENV)/.installed-dev ## format the code and mend what ruff can mend
 docs: $(VENV)/.installed-docs ## build the documentation into site/; a warning is an error
 	@$(VENV)/bin/zensical build --clean --strict
 	@echo "site/index.html is the first page"
+
+# The rows that reliability tests publish, and what the tests choose by.
+FIGURES ?= .cache/figures.jsonl
+HOURS ?= 1
+RELIABILITY = $(VENV)/bin/python -m pytest --reliability --long --hypothesis-seed=1 --figures $(FIGURES) $(ARGS)
+
+# What loads the whole machine runs after the others, and alone. A row says what failed, so the page is written all the same.
+reliability: $(VENV)/.installed-dev ## run every reliability test in its long form (some hours) and write RELIABILITY.md
+	@scripts/mariadb-for-tests
+	@mkdir -p $(dir $(FIGURES)) && rm -f $(FIGURES)
+	@-$(RELIABILITY) -n 2 --dist worksteal --ignore=tests/load --ignore=tests/support
+	@-$(RELIABILITY) tests/load
+	@-$(VENV)/bin/python -m tests.reliability $(FIGURES) --add '#4' 'more seeds' -- $(MAKE) --no-print-directory simulate
+	@$(VENV)/bin/python -m tests.reliability $(FIGURES)
+
+nightly: $(VENV)/.installed-dev ## the same with a million seeds, a million jobs and a soak of HOURS=1
+	@ROWQUEUE_SOAK_HOURS=$(HOURS) ROWQUEUE_BURST_JOBS=1000000 $(MAKE) --no-print-directory reliability SEEDS=$(or $(SEEDS),1000000)
+
+soak: $(VENV)/.installed-dev ## feed workers evenly for five minutes, or HOURS=12, and see what grows
+	@ROWQUEUE_SOAK_HOURS=$(if $(filter command,$(origin HOURS)),$(HOURS),0) $(RELIABILITY) tests/load/test_soak.py
+
+burst: $(VENV)/.installed-dev ## enqueue and work a million jobs at once
+	@ROWQUEUE_BURST_JOBS=1000000 $(RELIABILITY) tests/load/test_burst.py
 
 endurance: $(VENV)/.installed-dev ## run a worker for MINUTES=10 while its database is restarted and its processes are killed
 	@$(VENV)/bin/python -m tests.endurance.run --minutes $(MINUTES) $(ARGS)

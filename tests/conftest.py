@@ -7,6 +7,7 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from tests.support.bound_exec import die_with_parent
 from tests.support.databases import empty_database, temporary_database, url_of
-from tests.support.figures import Publisher, append, merged, read
+from tests.support.figures import Publisher, append, commit, merged, read
 from tests.support.mariadb import (
     MariaServer,
     empty_maria_database,
@@ -102,12 +103,13 @@ def _sqlite() -> str:
 
 def _summarize_figures(terminalreporter: Any, config: pytest.Config) -> None:
     rows = list(read(_figures(config)))
-    if rows:
+    if rows and not hasattr(config, "workerinput"):
         terminalreporter.section("figures")
         for row in merged(rows):
             terminalreporter.line(str(row), red=not row.holds, yellow=row.sort == "not run")
         if file := config.option.figures:
-            append(file, rows)
+            at = commit()
+            append(file, [replace(row, commit=at) for row in rows])
 
 
 def _figures(config: pytest.Config) -> Path:

@@ -9,6 +9,7 @@ import json
 import operator
 import platform
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -48,6 +49,7 @@ class Row:
     holds: bool = True
     cases: int = 1
     node: str = ""
+    commit: str = ""
 
     @property
     def test(self) -> str:
@@ -108,6 +110,13 @@ def read(file: Path) -> Iterator[Row]:
     if file.exists():
         for line in file.read_text().splitlines():
             yield Row(**json.loads(line))
+
+
+def commit() -> str:
+    """What is checked out, with "-dirty" when it was changed since."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def versions(database: str) -> str:
