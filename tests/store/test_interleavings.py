@@ -24,12 +24,17 @@ from tests.support.stores import Raw
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two operations on what was prepared; `also` judges an outcome that no serial order has."""
+    """Two operations on what was prepared.
+
+    `also` judges an outcome that no serial order has. `skips`: the second passes over what the first has locked, and
+    leaves it for its next round should the first undo its own.
+    """
 
     one: Build
     two: Build
     prepare: Callable[[Store, Raw], Any]
     also: Callable[[str], bool] = lambda outcome: False
+    skips: bool = False
 
 
 def jobs(count: int, **options: Any) -> Callable[[Store, Raw], Any]:
@@ -144,16 +149,16 @@ def alive_while_locked(outcome: str) -> bool:
 
 
 PAIRS = {
-    "claim/claim": Pair(take("a"), take("b"), jobs(3)),
-    "claim/rescue": Pair(take("a"), rescue, claimed(1, left=True, more=1)),
-    "complete/rescue": Pair(end(Verb.COMPLETE), rescue, claimed(left=True)),
-    "fail/rescue": Pair(FAIL, rescue, claimed(left=True)),
-    "release/claim": Pair(end(Verb.RELEASE), take("b"), claimed()),
+    "claim/claim": Pair(take("a"), take("b"), jobs(3), skips=True),
+    "claim/rescue": Pair(take("a"), rescue, claimed(1, left=True, more=1), skips=True),
+    "complete/rescue": Pair(end(Verb.COMPLETE), rescue, claimed(left=True), skips=True),
+    "fail/rescue": Pair(FAIL, rescue, claimed(left=True), skips=True),
+    "release/claim": Pair(end(Verb.RELEASE), take("b"), claimed(), skips=True),
     "cancel/complete": Pair(by_person(Verb.CANCEL), end(Verb.COMPLETE), claimed()),
     "cancel/fail": Pair(by_person(Verb.CANCEL), FAIL, claimed()),
-    "cancel/claim": Pair(cancel_waiting, take("b"), jobs(1)),
+    "cancel/claim": Pair(cancel_waiting, take("b"), jobs(1), skips=True),
     "discard/complete": Pair(by_person(Verb.DISCARD), end(Verb.COMPLETE), claimed()),
-    "extend/rescue": Pair(extend, rescue, claimed(left=True), alive_while_locked),
+    "extend/rescue": Pair(extend, rescue, claimed(left=True), alive_while_locked, skips=True),
     "extend/complete": Pair(extend, end(Verb.COMPLETE), claimed(), alive_while_locked),
     "extend/cancel": Pair(extend, by_person(Verb.CANCEL), claimed(), alive_while_locked),
     "complete/fail of one claim": Pair(end(Verb.COMPLETE), FAIL, claimed()),
@@ -162,18 +167,19 @@ PAIRS = {
     "a batch/cancel of both": Pair(batch(0, 1), by_person(Verb.CANCEL), claimed(2)),
     "enqueue unique/enqueue unique": Pair(new("u"), new("u"), jobs(0)),
     "unique batches in two orders": Pair(new("u", "v"), new("v", "u"), jobs(0)),
-    "promote/claim": Pair(promote, take("b"), due),
-    "promote/promote": Pair(promote, promote, due),
+    "promote/claim": Pair(promote, take("b"), due, skips=True),
+    "promote/promote": Pair(promote, promote, due, skips=True),
     "promote/cancel": Pair(promote, cancel_waiting, due),
-    "rescue/rescue": Pair(rescue, rescue, claimed(2, left=True)),
+    "rescue/rescue": Pair(rescue, rescue, claimed(2, left=True), skips=True),
     "prune/retry": Pair(prune, retry(0, 1), old),
-    "prune/prune": Pair(prune, prune, old),
+    "prune/prune": Pair(prune, prune, old, skips=True),
     "delete/retry": Pair(lambda s, c: operate.delete(c), retry(0, 1), old),
     "retry/retry of one unique key": Pair(retry(0), retry(1), finals),
     "retry/enqueue unique": Pair(retry(0), new("u"), finals),
     "pause/claim": Pair(lambda s, c: operate.pause("default"), take("b"), jobs(1)),
 }
 ENDINGS: tuple[tuple[Ending, Ending], ...] = (("own", "own"), ("commit", "commit"), ("rollback", "commit"))
+"""Both as the pool runs them; both in transactions of the caller's; and the first of these undone."""
 
 
 @pytest.fixture
@@ -192,21 +198,34 @@ def all_orders(stage: Stage, pair: Pair, endings: tuple[Ending, Ending]) -> tupl
         for build, ending in zip((pair.one, pair.two), endings, strict=True)
     ]
     right = {stage.serially(parts, 0), stage.serially(parts, 1)}
+    shapes = {shape for one in (*right, stage.untouched()) for shape in _shapes(one)}
     found, wrong = Found(), []
     for order, outcome in stage.explore(parts):
         found.orders += 1
         found.steps += len(order)
         found.blocked += stage.blocked > 0 or any(session.waited for session in stage.sessions)
         found.conflicts += sum(session.conflicts for session in stage.sessions)
-        if outcome not in right and not pair.also(outcome):
+        skipped = pair.skips and endings[0] == "rollback" and _shapes(outcome) <= shapes
+        if outcome not in right and not skipped and not pair.also(outcome):
             wrong.append(f"order {''.join(map(str, order))}: {outcome}\n   but serially: {sorted(right)}")
     return found, wrong
 
 
-def test_every_order_of_two_operations_is_as_one_after_the_other(stage: Stage, publish: Publisher) -> None:
+def _shapes(outcome: str) -> set[str]:
+    """How the rows stand, whichever they are: untouched, or as the second operation leaves one."""
+    rows = outcome.rsplit(" | ", 1)[1]
+    return {row.split(": ", 1)[1] for row in rows.split("; ") if row}
+
+
+@pytest.mark.slow
+def test_every_order_of_two_operations_is_as_one_after_the_other(
+    stage: Stage, long: bool, publish: Publisher
+) -> None:
     total, wrong = Found(), []
+    # On MariaDB every write of the pool's is a transaction, and takes so many statements that there are 2,300 orders.
+    ways = ENDINGS[:1] if stage.kind == "mariadb" and not long else ENDINGS
     for name, pair in PAIRS.items():
-        for endings in ENDINGS:
+        for endings in ways:
             found, broken = all_orders(stage, pair, endings)
             total.join(found)
             wrong += [f"{name} ({'/'.join(endings)}), {each}" for each in broken]
@@ -215,7 +234,7 @@ def test_every_order_of_two_operations_is_as_one_after_the_other(stage: Stage, p
     publish(
         "#5",
         "exhaustive interleavings",
-        f"{len(PAIRS)} pairs x {len(ENDINGS)} ways: {total.orders} orders, {total.steps} statements, {total.blocked} orders "
+        f"{len(PAIRS)} pairs x {len(ways)} ways: {total.orders} orders, {total.steps} statements, {total.blocked} orders "
         f"with a wait for a lock, {total.conflicts} deadlocks detected and retried; wrong {len(wrong)}, undetected deadlocks 0",
         value=len(wrong),
         bound="orders that break an invariant = 0",

@@ -220,6 +220,13 @@ class Stage:
         outcome, _, _ = self._play(parts, [first] * 100)
         return outcome
 
+    def untouched(self) -> str:
+        """The rows as they are before anybody does anything."""
+        self._restore()
+        for session in self.sessions:
+            session.answer = None
+        return self._outcome()
+
     def explore(self, parts: Sequence[Part]) -> Iterator[tuple[list[int], str]]:
         """Every order, and what came of it."""
         prefix: list[int] = []
