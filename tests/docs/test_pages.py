@@ -27,6 +27,12 @@ def test_pages_are_short():
     assert {page.name for page in PAGES if len(page.read_text().splitlines()) >= 400} == set()
 
 
+def test_files_are_short():
+    folders = [ROOT / name for name in ("src", "tests", "examples", "benchmarks", "scripts")]
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    assert {str(file) for file in files if len(file.read_text().splitlines()) > 400} == set()
+
+
 def test_what_is_only_shown_is_little():
     """So that nobody gets used to marking blocks instead of mending them."""
     runnable = [block for page in PAGES for block in blocks(page) if block.language in {"python", "console"}]
