@@ -28,6 +28,10 @@ ENVIRONMENT = "ROWQUEUE_TEST_POSTGRES"
 ROOT = Path(__file__).resolve().parents[2]
 
 
+# Nobody crashes this server or looks for what it kept: servers of one test (`private_postgres`) are as PostgreSQL ships.
+_QUICK = {"fsync": "off", "full_page_writes": "off"}
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """The server of this run, or the reason why there is none."""
@@ -137,7 +141,7 @@ def _keep_until_the_owner_is_gone(directory: Path) -> None:
     with (directory / "keeper").open("w") as keeper:
         fcntl.lockf(keeper, fcntl.LOCK_EX)
         try:
-            with PrivatePostgres(directory, find_binaries(directory)) as postgres:
+            with PrivatePostgres(directory, find_binaries(directory), **_QUICK) as postgres:
                 server = Server(url=postgres.url, version=_version(postgres.url))
                 print(json.dumps(asdict(server)), flush=True)
                 with (session.directory / "alive").open("r+") as alive:
