@@ -47,7 +47,7 @@ def test_the_version_is_the_distributions():
 def seconds(statement: str) -> float:
     """The processor time of an import in a new interpreter, the best of several, because other tests run beside."""
     code = f"import time; start = time.process_time()\n{statement}\nprint(time.process_time() - start)"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True) for _ in range(5)]
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True) for _ in range(3)]
     return min(float(run.stdout) for run in runs)
 
 
