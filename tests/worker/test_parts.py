@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
+from rowqueue import App, NewJob
 from rowqueue.worker.attempt import Held
+from rowqueue.worker.events import Events
 from rowqueue.worker.lane import BATCH, Lane
-from rowqueue.worker.patience import LONGEST, backoff
+from rowqueue.worker.options import WorkerOptions
+from rowqueue.worker.patience import LONGEST, Patience, backoff
 from rowqueue.worker.slots import Slots
 from rowqueue.worker.threads import Threads
+from rowqueue.worker.upkeep import Upkeep
 from rowqueue.worker.wake import Wake
 from tests.worker.harness import PATIENCE
 
@@ -38,6 +42,36 @@ def test_slots_are_shared_evenly_and_never_exceed_the_total():
 def test_slots_of_one_queue_are_all_its_own():
     assert Slots({"a": 10}, 10, nothing).free() == {"a": 10}
     assert Slots({"a": 3}, 10, nothing).free() == {"a": 3}
+
+
+def test_fewer_slots_may_be_asked_for_than_are_free():
+    assert Slots({"a": 10, "b": 10}, 10, nothing).free(most=4) == {"a": 2, "b": 2}
+    assert Slots({"a": 3}, 10, nothing).free(most=4) == {"a": 3}
+
+
+async def test_a_look_that_was_sent_before_a_job_was_put_off_does_not_hide_it(app: App):
+    ready = asyncio.Event()
+    options = WorkerOptions(
+        queues={"default": 1}, concurrency=1, lease=60.0, renew=20.0, poll=60.0, grace=1.0
+    )
+    upkeep = Upkeep(
+        options,
+        [],
+        app.async_store,
+        Patience(Events()),
+        lambda _: ready.set(),
+        Events(),
+        lambda: True,
+    )
+    app.store.enqueue(NewJob(kind="k", delay=0.05))
+    upkeep.ask()
+    upkeep.due_is(3600.0)  # what was seen before
+    promoting = [asyncio.ensure_future(loop) for loop in upkeep.loops()]
+    await asyncio.wait_for(ready.wait(), PATIENCE)
+    for task in promoting:
+        task.cancel()
+    await asyncio.gather(*promoting, return_exceptions=True)
+    await app.aclose()
 
 
 async def test_a_lane_writes_one_item_at_once_and_what_comes_meanwhile_together():

@@ -62,6 +62,7 @@ class Upkeep:
         self._due = Wake()
         self._due_at = math.inf
         self._ask_at = 0.0
+        self._asked = False
         self._beat: asyncio.Future[None] | None = None
 
     def due_in(self, seconds: float) -> None:
@@ -76,12 +77,14 @@ class Upkeep:
         now = time.monotonic()
         earlier = self._due_at
         self._due_at = math.inf if seconds is None else now + seconds
-        self._ask_at = now + UNTOLD * self._options.poll
+        if not self._asked:  # or that look may have been sent before the job was put off
+            self._ask_at = now + UNTOLD * self._options.poll
         if self._due_at < earlier:
             self._due.up()
 
     def ask(self) -> None:
         """A job was put off somewhere: ask when the next one is due."""
+        self._asked = True
         self._ask_at = 0.0
         self._due.up()
 
@@ -136,6 +139,7 @@ class Upkeep:
                     await asyncio.sleep(TAKEN)
 
     async def _ask(self) -> None:
+        self._asked = False
         self.due_is(await self._patience.ask("asking for the next due time", self._store.next_due))
 
     async def rescue(self) -> None:
