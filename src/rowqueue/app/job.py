@@ -17,7 +17,6 @@ from rowqueue.app.options import Options, refuse_unknown
 from rowqueue.app.stores import Stores
 from rowqueue.core.backfill import Backfilled
 from rowqueue.core.errors import InvalidArguments
-from rowqueue.core.policies import RetryPolicy
 from rowqueue.core.quick import maker
 from rowqueue.core.states import State
 from rowqueue.core.values import Enqueued, Job, Json, NewJob, Seconds, seconds_of
@@ -35,6 +34,17 @@ class JobFunction(Generic[P, R_co]):
     name, checked against the annotations first; defaults are not stored, so that changing one
     changes it for waiting jobs, too. Options have a place of their own, ``options``, and never
     collide with arguments.
+
+    Attributes:
+        kind: its name in the database.
+        aliases: names that it had before.
+        timeout: how long one attempt may run (seconds); None: as long as it takes.
+        retry: its retry policy; None leaves it to the app.
+        process: it runs in a process of its own.
+        memory: how much its process may allocate for one attempt (bytes); None: as much as there is.
+        held: it works in the transaction that locks its row.
+        is_async: it runs in the worker's event loop, and is awaited.
+        takes_context: its first parameter is the Context.
 
     Example:
         >>> send_welcome.enqueue(user_id=7)  # doctest: +SKIP
@@ -54,6 +64,15 @@ class JobFunction(Generic[P, R_co]):
         self._fields = options.given()
         self.kind = definition.kind
         self.aliases = definition.aliases
+        # Plain attributes: a worker asks for most of them at every job.
+        self.timeout = None if options.timeout is None else seconds_of(options.timeout, "timeout")
+        self.retry = definition.retry
+        self.process = definition.process
+        self.memory = definition.memory
+        self.held = definition.held
+        self.is_async = definition.is_async
+        self.takes_context = definition.signature.takes_context
+        self._decode = definition.signature.decode
 
     def __repr__(self) -> str:
         return f"<job {self.kind}>"
@@ -80,48 +99,13 @@ class JobFunction(Generic[P, R_co]):
         """Where it is enqueued."""
         return self._options.queue or "default"
 
-    @property
-    def timeout(self) -> float | None:
-        """How long one attempt may run (seconds); None: as long as it takes."""
-        return None if self._options.timeout is None else seconds_of(self._options.timeout, "timeout")
-
-    @property
-    def retry(self) -> RetryPolicy | None:
-        """Its retry policy; None leaves it to the app."""
-        return self._definition.retry
-
-    @property
-    def process(self) -> bool:
-        """It runs in a process of its own."""
-        return self._definition.process
-
-    @property
-    def memory(self) -> int | None:
-        """How much its process may allocate for one attempt (bytes); None: as much as there is."""
-        return self._definition.memory
-
-    @property
-    def held(self) -> bool:
-        """It works in the transaction that locks its row."""
-        return self._definition.held
-
-    @property
-    def is_async(self) -> bool:
-        """It runs in the worker's event loop, and is awaited."""
-        return self._definition.is_async
-
-    @property
-    def takes_context(self) -> bool:
-        """Its first parameter is the Context."""
-        return self._definition.signature.takes_context
-
     def decode(self, job: Job) -> tuple[list[Any], dict[str, Any]]:
         """A stored job's arguments, positional and by name, without the context.
 
         Raises:
             InvalidArguments: they do not fit the function, which has changed since the enqueue.
         """
-        return self._definition.signature.decode(job.args)
+        return self._decode(job.args)
 
     def bind(self, context: Context) -> Callable[[], Any]:
         """The call that runs a claimed job, ready to be made (in a thread, or in the loop).
@@ -129,10 +113,11 @@ class JobFunction(Generic[P, R_co]):
         Raises:
             InvalidArguments: its arguments do not fit the function, which has changed since the enqueue.
         """
-        args, kwargs = self.decode(context.job)
+        args, kwargs = self._decode(context.job.args)
+        function = self._definition.function
         if self.takes_context:
-            return partial(self.function, context, *args, **kwargs)
-        return partial(self.function, *args, **kwargs)
+            return partial(function, context, *args, **kwargs)
+        return partial(function, *args, **kwargs)
 
     # enqueue
 

@@ -23,17 +23,19 @@ _make_job = maker(Job)
 
 def job_of(row: Row, layout: Layout) -> Job:
     """A row with the columns of ``Job``, in its order; the key may take several."""
-    width = len(layout.key)
+    if layout.mapped:
+        width = len(layout.key)
+        row = (key_of(row, layout), *row[width : width + _REST])
     (
-        kind, queue, state, priority, args, scheduled_at, attempt, max_attempts, failures, lease,
+        key, kind, queue, state, priority, args, scheduled_at, attempt, max_attempts, failures, lease,
         leased_until, attempted_at, attempted_by, created_at, finalized_at, rescues, snoozes, timeout,
         cancel_requested_at, unique_key, unique_states, tags, correlation_id, correlation_group, meta,
         errors, progress, result,
-    ) = row[width : width + _REST]  # fmt: skip
-    if not layout.has("attempt"):
+    ) = row  # fmt: skip
+    if layout.mapped and not layout.has("attempt"):
         attempt = failures + 1
     return _make_job(
-        key_of(row, layout),
+        key,
         kind,
         queue,
         layout.state_of(state),

@@ -36,6 +36,9 @@ def _parts(finishes: Sequence[Finish]) -> list[tuple[Verb, list[int]]]:
     A worker may hold a job's old claim beside its new one; the statement answers by key, so both in
     one would let the old claim pass for the new.
     """
+    verbs = {item.verb for item in finishes}
+    if len(verbs) == 1 and len({item.claim.key for item in finishes}) == len(finishes):  # as mostly
+        return [(verbs.pop(), list(range(len(finishes))))]
     parts: dict[tuple[int, Verb], list[int]] = defaultdict(list)
     seen: Counter[Any] = Counter()
     for index, item in enumerate(finishes):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
+
+from rowqueue.sql.types import in_utc
 
 Row: TypeAlias = tuple[Any, ...]
 Rows: TypeAlias = list[Row]
@@ -35,6 +37,7 @@ class Statement:
         "_defaults",
         "_given",
         "_names",
+        "_others",
         "_pieces",
         "_processors",
         "_results",
@@ -64,6 +67,7 @@ class Statement:
             lambda type_: type_.dialect_impl(dialect).bind_processor(dialect),
         )
         self._results = _processors(dict(enumerate(columns)), lambda type_: _result_processor(type_, dialect))
+        self._others = {index: each for index, each in self._results.items() if each is not in_utc}
 
     def call(self, values: Mapping[str, Any]) -> Call:
         """This statement with values."""
@@ -105,11 +109,16 @@ class Statement:
             text.append(piece)
         return "".join(text), tuple(flat)
 
-    def decode(self, rows: Iterable[Sequence[Any]]) -> Rows:
-        """Rows as Python values: aware datetimes, and JSON as its text."""
-        results = self._results
+    def decode(self, rows: list[Any], *, utc: bool = False) -> Rows:
+        """Rows as Python values: aware datetimes, and JSON as its text.
+
+        Args:
+            rows: as the driver read them.
+            utc: it reads moments in UTC, so that there is nothing to do about them.
+        """
+        results = self._others if utc else self._results
         if not results:
-            return [tuple(row) for row in rows]
+            return rows
         decoded = []
         for row in rows:
             values = list(row)

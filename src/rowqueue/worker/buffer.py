@@ -50,6 +50,9 @@ class Buffer:
     def add(self, attempt: Attempt) -> None:
         """Start it, after those of its queue that came before."""
         queue = self._slots.slot_of(attempt.claim.job.queue)
+        if not self._length and self._slots.can_start(queue):  # as mostly, without a buffer
+            self._start(attempt)
+            return
         attempt.run = _Waiting(self, attempt)
         self._queues.setdefault(queue, deque()).append((next(self._turn), attempt))
         self._length += 1

@@ -18,6 +18,9 @@ from rowqueue.worker.wake import Wake
 BACKLOG = 4
 """Unwritten endings, in multiples of the concurrency (and of a batch), at which claiming waits for them."""
 
+SHARE = 100
+"""Jobs of which one claim may always take as many; of more slots than that it takes half at the most, so that the
+database chooses the next jobs while this process runs the last ones."""
 
 Take: TypeAlias = Callable[[dict[str, int], int], Awaitable[list[Claim] | None]]
 """Claims from queues with free slots, so many in all; None: not this time, whatever there is."""
@@ -104,6 +107,7 @@ class Claiming:
         self._got = False
         self._wake = Wake()
         self._stopping = False
+        self._most = max(SHARE, options.concurrency // 2)
         self._backlog = BACKLOG * max(options.concurrency, 500)
         self.rest: Rest | None = None
         self.resting = False
@@ -148,12 +152,14 @@ class Claiming:
         """Claim until stopped, or until drained."""
         while not self._stopping and not self._drain.done:
             ahead = self._ahead()
-            wanted = {} if self._unwritten() > self._backlog else self._slots.free(ahead, self._more)
+            wanted = (
+                {} if self._unwritten() > self._backlog else self._slots.free(ahead, self._more, self._most)
+            )
             if not wanted:
                 await self._wake.sleep(self._options.poll)
                 continue
             was_idle, starts = self._drain.idle(), self._drain.starts
-            claims = await self._claim(wanted, self._slots.left + ahead)
+            claims = await self._claim(wanted, sum(wanted.values()))
             if claims is None:
                 await self._wake.sleep(self._options.poll)
                 continue

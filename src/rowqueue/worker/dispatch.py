@@ -63,9 +63,9 @@ class Dispatch:
             claims: in the order in which they are to start.
             safe_until: until when their leases hold for certain (``time.monotonic``).
         """
+        self._events.emit_each(Claimed, [claim.job for claim in claims])
         attempts = []
         for claim in claims:
-            self._events.emit(Claimed, claim.job)
             function = self._find(claim.job.kind)
             if function is None:
                 self._not_known(claim)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -227,12 +227,27 @@ class Events:
         self.counts[kind] += 1
         callbacks = self._callbacks.get(kind)
         if callbacks is None:
+            callbacks = self._wanted(kind)
+        if callbacks:
+            self._hand_out(callbacks, kind(*values))
+
+    def emit_each(self, kind: type[JobEvent], jobs: Sequence[Job], *values: Any) -> None:
+        """``emit`` for each of several jobs, counted at once."""
+        self.counts[kind] += len(jobs)
+        callbacks = self._wanted(kind)
+        for job in jobs if callbacks else ():
+            self._hand_out(callbacks, kind(job, *values))
+
+    def _wanted(self, kind: type[Event]) -> tuple[Callback, ...]:
+        callbacks = self._callbacks.get(kind)
+        if callbacks is None:
             callbacks = tuple(each for each, types in self._subscribers if issubclass(kind, types))
             self._callbacks[kind] = callbacks
-        if callbacks:
-            event = kind(*values)
-            for callback in callbacks:
-                try:
-                    callback(event)
-                except Exception:
-                    logging.getLogger("rowqueue").exception("a listener of %s failed", kind.__name__)
+        return callbacks
+
+    def _hand_out(self, callbacks: tuple[Callback, ...], event: Event) -> None:
+        for callback in callbacks:
+            try:
+                callback(event)
+            except Exception:
+                logging.getLogger("rowqueue").exception("a listener of %s failed", type(event).__name__)

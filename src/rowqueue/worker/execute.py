@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from rowqueue.worker.children import Children
 from rowqueue.worker.endings import Endings, timeout_of
 from rowqueue.worker.events import Events, ResultDropped, Started, TimedOut
 from rowqueue.worker.finishing import Finishing
-from rowqueue.worker.forks import alone, alone_async
+from rowqueue.worker.forks import alone, alone_async, end_copy
 from rowqueue.worker.process_run import ProcessRun
 from rowqueue.worker.slots import Slots
 from rowqueue.worker.threads import Threads
@@ -64,31 +65,32 @@ class Execution:
         self._events = events
         self._make_holds = make_holds
         self._holds: Holds | None = None
+        self._process = os.getpid()
 
     def start(self, attempt: Attempt) -> None:
         """Call the handler; its slot is taken until it ends."""
         self._slots.take(attempt.claim.job.queue)
-        if attempt.function.process:
+        function = attempt.function
+        if function.process:
             self._start_process(attempt)
             return
         try:
-            bound = attempt.function.bind(attempt.control.context)
+            bound = function.bind(attempt.control.context)
         except Exception as error:  # noqa: BLE001 - InvalidArguments, or what a user's own type raises
             self._ended(attempt, self._endings.raised(attempt, error))
             return
-        call = alone_async(bound) if attempt.function.is_async else alone(bound)
-        if attempt.function.held:
+        if function.held:
             if self._holds is None:
                 self._holds = self._make_holds(self)
-            self._holds.start(attempt, call)
+            self._holds.start(attempt, alone_async(bound) if function.is_async else alone(bound))
             return
         self.begun(attempt)
-        if attempt.function.is_async:
-            attempt.task = self._loop.create_task(self._run_async(attempt, call))
+        if function.is_async:
+            attempt.task = self._loop.create_task(self._run_async(attempt, bound))
         else:
             attempt.started = True
             context = contextvars.copy_context()
-            self._threads.run(lambda: context.run(self._run_in_thread, attempt, call))
+            self._threads.run(lambda: context.run(self._run_in_thread, attempt, alone(bound)))
 
     def begun(self, attempt: Attempt) -> None:
         """Its handler is called now, and its time begins."""
@@ -140,8 +142,10 @@ class Execution:
         except GeneratorExit:  # the loop is gone, and nobody may await any more
             raise
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like are a failed attempt, too
+            end_copy(self._process)
             self._raised(attempt, error)
         else:
+            end_copy(self._process)
             self._returned(attempt, result)
 
     def _run_in_thread(self, attempt: Attempt, call: Callable[[], Any]) -> None:

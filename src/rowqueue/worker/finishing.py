@@ -116,8 +116,13 @@ class Finishing:
             self._refused(stale.attempt, Outcome(stale.attempt.claim.key, "lost"))
             endings.remove(stale)
         outcomes = await self._outcomes([ending.finish for ending in endings])
+        completed = []
         for ending, outcome in zip(endings, outcomes, strict=True):
-            self._answered(ending, outcome)
+            if outcome.reason is None and ending.finish.verb is Verb.COMPLETE:  # as mostly
+                completed.append(ending.finish.claim.job)
+            else:
+                self._answered(ending, outcome)
+        self._events.emit_each(happened.Completed, completed, State.COMPLETED)
         self._held.drop(ending.attempt for ending in endings)
 
     async def _settle(self, endings: list[_Ending]) -> None:

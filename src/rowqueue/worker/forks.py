@@ -15,8 +15,7 @@ def alone(call: Callable[[], Any]) -> Callable[[], Any]:
         try:
             return call()
         finally:
-            if os.getpid() != process:
-                os._exit(0)
+            end_copy(process)
 
     return run
 
@@ -29,7 +28,12 @@ def alone_async(call: Callable[[], Any]) -> Callable[[], Any]:
         try:
             return await call()
         finally:
-            if os.getpid() != process:
-                os._exit(0)
+            end_copy(process)
 
     return run
+
+
+def end_copy(process: int) -> None:
+    """End this process unless it is that one: where a handler has ended, a copy that it forked ends, too."""
+    if os.getpid() != process:
+        os._exit(0)

@@ -34,18 +34,21 @@ class Slots:
         """One more job of that queue could start."""
         return self.left > 0 and self._free[self.slot_of(queue)] > 0
 
-    def free(self, ahead: int = 0, first: Collection[str] = ()) -> dict[str, int]:
+    def free(self, ahead: int = 0, first: Collection[str] = (), most: int | None = None) -> dict[str, int]:
         """Free slots by queue, at most ``left`` in all, without queues that have none.
 
         Args:
             ahead: so many more than are free, of each queue and in all.
             first: the queues to ask before others, should there be fewer slots than queues.
+            most: no more than these in all.
 
         What is free in all is shared evenly, because a claim takes from queues in any order, and
         under load the first would leave nothing to the others. A share that its queue does not
         use goes to the others with the next claim, which follows at once.
         """
         left = self.left + ahead
+        if most is not None:
+            left = min(left, most)
         if left <= 0:
             return {}
         free = [queue for queue in self._order if self._free[queue] + ahead > 0]

@@ -108,6 +108,7 @@ class Source:
         else:
             self.slots = TableSlots(table.kind, options.concurrency, self._changed)
         self._patience, self._events = patience, events
+        self._change_told = False
         self._finishing = Finishing(self.store, self.held, patience, events, self._written)
         endings = Endings(settings.retry, settings.payload_limit)
         execution = Execution(
@@ -244,6 +245,13 @@ class Source:
     # what the parts tell each other
 
     def _changed(self) -> None:
+        """A slot got free, or endings were written: told once for all that happens in this turn of the loop."""
+        if not self._change_told:
+            self._change_told = True
+            self._shared.loop.call_soon(self._tell_change)
+
+    def _tell_change(self) -> None:
+        self._change_told = False
         self._buffer.fill()
         self.claiming.look()
         self._on_change()

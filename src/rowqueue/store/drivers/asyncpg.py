@@ -26,7 +26,7 @@ class AsyncpgConnection:
             rows = await self.raw.fetch(statement.sql, *statement.bind(call.values))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise translate(error) from None
-        return statement.decode(rows)
+        return statement.decode(list(map(tuple, rows)))
 
 
 def translate(error: BaseException) -> StoreError:

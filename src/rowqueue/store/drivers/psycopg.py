@@ -14,6 +14,7 @@ from psycopg.rows import tuple_row
 from rowqueue.core.errors import DatabaseUnavailable, StoreError
 from rowqueue.sql.compiled import Call, Rows
 from rowqueue.sql.statements.catalog import Statements
+from rowqueue.sql.types import NAMES_OF_UTC
 from rowqueue.store.drivers.faults import from_sqlstate
 
 
@@ -48,7 +49,9 @@ class PsycopgConnection:
         statement = call.statement
         try:
             self._cursor.execute(_text(statement.sql), statement.bind(call.values))
-            return statement.decode(self._cursor.fetchall()) if statement.returns else []
+            if not statement.returns:
+                return []
+            return statement.decode(self._cursor.fetchall(), utc=_is_utc(self.raw))
         except psycopg.Error as error:
             raise translate(error) from None
 
@@ -96,7 +99,9 @@ class AsyncPsycopgConnection:
         statement = call.statement
         try:
             await self._cursor.execute(_text(statement.sql), statement.bind(call.values))
-            return statement.decode(await self._cursor.fetchall()) if statement.returns else []
+            if not statement.returns:
+                return []
+            return statement.decode(await self._cursor.fetchall(), utc=_is_utc(self.raw))
         except psycopg.Error as error:
             raise translate(error) from None
 
@@ -140,6 +145,11 @@ def _hang_up(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> Non
     # Not by its close(): libpq is in use by whoever waits. The end of the stream is what a server that hung up sends.
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(raw.fileno())) as same:
         same.shutdown(socket.SHUT_RDWR)
+
+
+def _is_utc(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
+    """It reads moments in UTC; asked each time, because a session of the caller's may change that."""
+    return raw.info.parameter_status("TimeZone") in NAMES_OF_UTC
 
 
 def _usable(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:

@@ -42,7 +42,7 @@ class PyMySQLConnection:
         try:
             with pymysql.cursors.Cursor(self.raw) as cursor:
                 cursor.execute(*statement.render(call.values))
-                return statement.decode(cursor.fetchall()) if statement.returns else []
+                return statement.decode(list(cursor.fetchall())) if statement.returns else []
         except pymysql.err.MySQLError as error:
             raise translate(error) from None
 

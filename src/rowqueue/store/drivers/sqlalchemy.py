@@ -66,4 +66,4 @@ class AsyncSQLAlchemyConnection:
 
 
 def _rows(call: Call, result: CursorResult[Any]) -> Rows:
-    return call.statement.decode(result.fetchall()) if call.statement.returns else []
+    return call.statement.decode(list(map(tuple, result.fetchall()))) if call.statement.returns else []
