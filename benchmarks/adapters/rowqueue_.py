@@ -40,6 +40,7 @@ async def producer():
         async def bulk(self, lo, hi):
             await noop.enqueue_many_async([(i,) for i in range(lo, hi)])
 
+    await app.async_store.check_schema()  # connects, as those of the peers do
     yield Producer()
 
 

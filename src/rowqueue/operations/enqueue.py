@@ -24,10 +24,11 @@ _ROUNDS = 20
 _REST = tuple(name for name in GIVEN if name != "args")
 _OPTIONAL = tuple(name for name in GIVEN if name not in PLAIN)
 _beside_arguments = attrgetter(*_REST)
+_STATES = {state.value: state for state in State}
 _make_job, _make_enqueued = maker(Job), maker(Enqueued)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Prepared:
     """A job, checked: what is bound for it; ``rest`` is the same object for jobs that differ in their arguments only."""
 
@@ -46,6 +47,9 @@ class _Prepared:
     def unique_key(self) -> str | None:
         key: str | None = self.rest["unique_key"]
         return key
+
+
+_make_prepared = maker(_Prepared)
 
 
 def enqueue(
@@ -160,7 +164,9 @@ def _prepare(jobs: Sequence[NewJob], settings: StoreSettings) -> list[_Prepared]
             raise ConfigurationError(
                 f"args of {job.kind} must be a dict by parameter name, not {type(job.args).__name__}"
             )
-        prepared.append(_Prepared(job, payload.encode(job.args, what, limit=settings.payload_limit), rest))
+        prepared.append(
+            _make_prepared(job, payload.encode(job.args, what, limit=settings.payload_limit), rest)
+        )
     return prepared
 
 
@@ -221,7 +227,7 @@ def _inserted(prepared: _Prepared, row: Row) -> Enqueued:
         row[0],
         job.kind,
         job.queue,
-        State(row[1]),
+        _STATES[row[1]],
         job.priority,
         job.args,
         row[2],
@@ -248,4 +254,4 @@ def _inserted(prepared: _Prepared, row: Row) -> Enqueued:
         None,
         None,
     )
-    return _make_enqueued(made, inserted=True)
+    return _make_enqueued(made, True)

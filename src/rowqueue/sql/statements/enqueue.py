@@ -93,9 +93,10 @@ def enqueue_many(parts: Parts, *, alike: bool = False) -> Any:
     }
     columns |= _decided(parts, bound["pending"], bound["at"], bound["delay"])
     source = sa.select(*columns.values()).order_by(given.c.ordinal)
-    insert = parts.dialect.insert_new(parts.tables.job, answers=True).from_select(
-        list(columns), source, include_defaults=False
-    )
+    table = parts.tables.job
+    # Without a unique key nothing can be taken, and to insert it as if it could costs a record of WAL more.
+    insert = sa.insert(table) if alike else parts.dialect.insert_new(table, answers=True)
+    insert = insert.from_select(list(columns), source, include_defaults=False)
     return insert.returning(*(parts.tables.job.c[name] for name in RETURNED), told(parts))
 
 
