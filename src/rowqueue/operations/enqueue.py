@@ -105,9 +105,9 @@ def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[lis
 
 def _insert(s: Statements, prepared: list[_Prepared], aloud: bool) -> Call:
     first = prepared[0]
-    if len(prepared) == 1 and first.plain is not None:
-        return s.call("enqueue_plain", **first.plain, args=first.args, aloud=aloud)
     if len(prepared) == 1:
+        if (plain := first.plain) is not None:
+            return s.call("enqueue_plain", **plain, args=first.args, aloud=aloud)
         return s.call("enqueue", **first.rest, args=first.args, aloud=aloud)
     arguments = [each.args for each in prepared]
     if first.unique_key is None and all(each.rest is first.rest for each in prepared):

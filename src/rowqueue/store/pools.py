@@ -7,10 +7,10 @@ import os
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from rowqueue.core.errors import DatabaseBusy, StoreError, TransactionConflict
@@ -19,7 +19,8 @@ from rowqueue.sql.compiled import Call
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.store import holding
 from rowqueue.store.database import Database
-from rowqueue.store.runner import Connection, run, run_async
+from rowqueue.store.runner import run, run_async
+from rowqueue.store.together import Entry, Fate, Together, Writer
 
 T = TypeVar("T")
 
@@ -27,20 +28,11 @@ _TRIES = 8
 """How often a transaction of ours is run again after a deadlock or a lock time-out."""
 
 
-class OwnConnection(Connection, Protocol):
-    """A connection of ours, with transactions."""
-
-    def begin(self) -> None: ...
-    def commit(self) -> None: ...
-    def rollback(self) -> None: ...
-    def usable(self) -> bool: ...
-    def close(self) -> None: ...
-
-
 class Pool:
     """Sync connections: at most ``size`` of them, opened when needed and kept.
 
-    On SQLite there is one writer and one reader, because a file takes one writer at a time.
+    On SQLite there is one writer and one reader, because a file takes one writer at a time; writing operations
+    that wait for it share a transaction.
 
     Args:
         database: where to connect.
@@ -72,10 +64,14 @@ class Pool:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._idle: dict[str, list[OwnConnection]] = {"read": [], "write": []}
-        seats = 1 if self._single else self._size
-        write = threading.BoundedSemaphore(seats)
-        self._seats = {"read": threading.BoundedSemaphore(seats) if self._single else write, "write": write}
+        self._idle: dict[str, list[Writer]] = {"read": [], "write": []}
+        self._seats: dict[str, AbstractContextManager[Any]]
+        if self._single:  # a lock takes a tenth of a semaphore's time
+            self._seats = {"read": threading.Lock(), "write": threading.Lock()}
+        else:
+            seats = threading.BoundedSemaphore(self._size)
+            self._seats = {"read": seats, "write": seats}
+        self._together = Together(self.connection)
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation in a transaction of ours, again after a deadlock.
@@ -85,16 +81,45 @@ class Pool:
             ConfigurationError: it would wait for a held claim that this thread is inside of.
         """
         holding.refuse_inside(self._database, self._table, operation)
-        for left in reversed(range(_TRIES)):
+        return _again(lambda: self._run_once(operation))
+
+    def run_soon(self, operation: Operation[T], threads: Callable[[Callable[[], None]], object]) -> Future[T]:
+        """``run`` without waiting: an operation that waits for the writer takes no thread.
+
+        Args:
+            operation: what to run.
+            threads: runs a call in a thread.
+        """
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+
+        def settle() -> None:
             try:
-                return self._run_once(operation)
-            except (TransactionConflict, DatabaseBusy):
-                if not left:
-                    raise
-                time.sleep(_pause(_TRIES - left))
-        raise AssertionError("unreachable")
+                # Not by ``run``, which may wait for one whose turn has come, but who has no thread.
+                future.set_result(_again(lambda: self._together.settle(entry)))
+            except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
+                future.set_exception(error)
+
+        def wake() -> None:
+            if entry.fate is Fate.WRITTEN:
+                future.set_result(entry.result)
+            else:
+                threads(settle)
+
+        self._forget_parent()
+        entry = Entry(operation, wake)
+        if self._together.join(entry):
+            threads(settle)
+        return future
+
+    def shares(self, operation: Operation[Any]) -> bool:
+        """It waits for the one writer, and shares a transaction with others that do."""
+        return self._single and operation.access is not Access.READ
 
     def _run_once(self, operation: Operation[T]) -> T:
+        if self.shares(operation):
+            self._forget_parent()
+            return self._together.run(operation)
         with self.connection(operation.access) as connection:
             if self._silence is None:
                 return self._run_on(connection, operation)
@@ -124,13 +149,12 @@ class Pool:
         return result
 
     def _opens(self, access: Access) -> bool:
-        return access is Access.TRANSACTION or (access is Access.WRITE and (self._single or self._whole))
+        return access is Access.TRANSACTION or (access is Access.WRITE and self._whole)
 
     @contextmanager
     def connection(self, access: Access = Access.WRITE) -> Iterator[Any]:
         """Lend a connection; one that fails is closed, because its state is unknown."""
-        if self._pid != os.getpid():  # a fork must not share its parent's sockets and file locks
-            self._reset()
+        self._forget_parent()
         kind = "read" if self._single and access is Access.READ else "write"
         with self._seats[kind]:
             idle = self._idle[kind]
@@ -145,14 +169,18 @@ class Pool:
                 raise
             self._give_back(connection, kind, idle)
 
-    def _take(self, idle: list[OwnConnection]) -> OwnConnection:
+    def _forget_parent(self) -> None:
+        if self._pid != os.getpid():  # a fork must not share its parent's sockets and file locks
+            self._reset()
+
+    def _take(self, idle: list[Writer]) -> Writer:
         while (connection := _pop(idle)) is not None:
             if connection.usable():
                 return connection
             connection.close()
         return _wrap(self._database, self._statements, self._database.connect())
 
-    def _give_back(self, connection: OwnConnection, kind: str, idle: list[OwnConnection]) -> None:
+    def _give_back(self, connection: Writer, kind: str, idle: list[Writer]) -> None:
         with self._lock:
             if idle is self._idle[kind]:
                 idle.append(connection)
@@ -302,7 +330,15 @@ class ThreadPool:
     async def run(self, operation: Operation[T]) -> T:
         """``Pool.run`` in a thread, which knows nothing of the task's held claims."""
         holding.refuse_inside(self._database, self._table, operation)
+        if self._pool.shares(operation):
+            return await asyncio.wrap_future(self._pool.run_soon(operation, self._in_thread))
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._pool.run, operation)
+
+    def _in_thread(self, call: Callable[[], None]) -> None:
+        try:
+            self._threads.submit(call)
+        except RuntimeError:  # closed this very moment: in the thread of whoever wakes it
+            call()
 
     async def close(self) -> None:
         """Close what is idle; the threads end with the last work."""
@@ -311,14 +347,26 @@ class ThreadPool:
         self._threads = self._new_threads()
 
 
-def _pop(idle: list[OwnConnection]) -> OwnConnection | None:
+def _again(call: Callable[[], T]) -> T:
+    """Call it again after a deadlock, or when the file was busy."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return call()
+        except (TransactionConflict, DatabaseBusy):
+            if not left:
+                raise
+            time.sleep(_pause(_TRIES - left))
+    raise AssertionError("unreachable")
+
+
+def _pop(idle: list[Writer]) -> Writer | None:
     try:
         return idle.pop()  # not "if there is one": another thread may take it in between
     except IndexError:
         return None
 
 
-def _wrap(database: Database, statements: Statements, raw: Any) -> OwnConnection:
+def _wrap(database: Database, statements: Statements, raw: Any) -> Writer:
     if database.name == "sqlite":
         from rowqueue.store.drivers.sqlite import SQLiteConnection
 
