@@ -25,7 +25,7 @@ from rowqueue.worker.finishing import Finishing
 from rowqueue.worker.forks import alone, alone_async, end_copy
 from rowqueue.worker.process_run import ProcessRun
 from rowqueue.worker.slots import Slots
-from rowqueue.worker.threads import Threads
+from rowqueue.worker.threads import Returns, Threads
 
 if TYPE_CHECKING:
     from rowqueue.worker.holds import Ends, Holds
@@ -58,6 +58,7 @@ class Execution:
     ) -> None:
         self._loop = loop
         self._threads = threads
+        self._returns = Returns(loop)
         self._children = children
         self._slots = slots
         self._endings = endings
@@ -158,7 +159,7 @@ class Execution:
 
     def _hand_over(self, then: Callable[[Attempt, Any], None], attempt: Attempt, value: Any) -> None:
         try:
-            self._loop.call_soon_threadsafe(then, attempt, value)
+            self._returns.call(then, attempt, value)
         except RuntimeError:  # the worker did not wait for this thread, and its loop is closed
             return
 
