@@ -107,7 +107,7 @@ class Connection:
         return not self._raw.getautocommit()
 
     def close(self) -> None:
-        with _errors():
+        with contextlib.suppress(apsw.Error):  # that of the standard library does not tell either
             self._raw.close(True)
 
 

@@ -164,7 +164,12 @@ class Database:
             raw.close()
 
     def _connect_arguments(self) -> tuple[Any, dict[str, Any]]:
-        args, options = driver_dialect(self.url.drivername).create_connect_args(self.url)
+        try:
+            args, options = driver_dialect(self.url.drivername).create_connect_args(self.url)
+        except (exc.ArgumentError, ValueError, TypeError):
+            raise ConfigurationError(
+                f"the hosts, ports or options of that database URL do not fit together: write {_EXAMPLES}"
+            ) from None
         if self.name != "postgresql":
             return args, dict(options)
         if "PGCONNECT_TIMEOUT" not in os.environ:
@@ -195,7 +200,11 @@ class Database:
                 )
         except sqlite3.Error as error:
             raise translate(error) from None
-        prepare(raw, synchronous=self.synchronous)
+        try:
+            prepare(raw, synchronous=self.synchronous)
+        except BaseException:
+            raw.close()
+            raise
         return raw  # type: ignore[no-any-return]
 
     def _connect_mariadb(self) -> Any:
@@ -226,6 +235,8 @@ class Database:
             raise ConfigurationError(
                 f"the driver for {self.name} is not installed ({error.name}): pip install 'rowqueue[{extra}]'"
             ) from None
+        if self.engine is None:
+            self._connect_arguments()  # so that a wrong URL is refused here, not by every worker later
 
 
 @lru_cache(maxsize=16)

@@ -47,7 +47,7 @@ class Wire:
             self._sending.release()
 
     def receive(self, timeout: float | None = None) -> Message | None:
-        """The next message; None when the other end is gone.
+        """The next message; None when the other end is gone, or says what is no message.
 
         Args:
             timeout: the longest wait for the next bytes (seconds).
@@ -67,8 +67,11 @@ class Wire:
             if not parts[-1]:
                 return None
         line, _, self._rest = b"".join(parts).partition(b"\n")
-        message: Message = json.loads(line)
-        return message
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):  # a handler wrote there, and nobody knows where the next begins
+            return None
+        return message if isinstance(message, dict) else None
 
     def close(self) -> None:
         """Close this end; the other end notices."""
