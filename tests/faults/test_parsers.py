@@ -79,7 +79,7 @@ def test_a_parser_with_a_fault_is_caught(publish: Any) -> None:
     publish.control("#30", "a parser that lets json's own error out", "caught", value=1, bound="caught >= 1")
 
 
-@pytest.mark.parametrize("url", ["postgresql://u@/d?host=a,b&port=1", "postgresql://u@/d?host=a:x"])
+@pytest.mark.parametrize("url", ["postgresql://u@/d?host=a,b&port=1", "postgresql://u@/d?host=a&port=x"])
 def test_hosts_and_ports_that_do_not_fit_are_refused_at_once(url: str) -> None:
     with pytest.raises(ConfigurationError, match="database URL"):
         Database(url)
