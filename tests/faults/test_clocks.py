@@ -142,6 +142,8 @@ def wrong(said: str) -> int:
     return sum(int(count) for name, count in zip(words[::2], words[1::2], strict=True) if name != "jobs")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_workers_with_jumping_clocks_start_nothing_twice(
     postgres_database: str, tmp_path: Path, long: bool, publish: Any
 ) -> None:
@@ -190,6 +192,8 @@ def faked(server: PrivatePostgres, clock: Clock, zone: str) -> None:
     server.start()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_database_whose_clock_steps_back_delays_and_does_not_repeat(
     private_postgres: PrivatePostgres, tmp_path: Path, long: bool, publish: Any
 ) -> None:

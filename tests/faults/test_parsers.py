@@ -51,7 +51,7 @@ def test_text_of_any_kind_is_taken_or_refused_in_words(name: str, long: bool, pu
     parser = PARSERS[name]
     count = taken = 0
 
-    @settings(max_examples=20_000 if long else 60, deadline=None, database=None)
+    @settings(max_examples=20_000 if long else 30, deadline=None, database=None)
     @given(TEXTS)
     def fuzz(text: str) -> None:
         nonlocal count, taken
