@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rowqueue.core.errors import DatabaseBusy, StoreError
@@ -124,14 +124,24 @@ def main(plan: Plan) -> None:
         try:
             member = Member(plan, number)
             role(member)
-            line = json.dumps({"role": role.__name__, **member.told}) + "\n"
-            with open(sys.argv[2] + f".{number}", "w") as file:  # noqa: PTH123 - a pipe's lines would be torn
-                file.write(line)
+            _tell(member, role)
             os._exit(0)
         finally:
             os._exit(1)
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    last = Member(
+        replace(plan, seconds=0.0), 0
+    )  # a producer's last call may have taken longer than the workers waited for more
+    work(last)
+    last.store.close()
+    _tell(last, work)
     sys.exit(any(codes))
+
+
+def _tell(member: Member, role: Callable[[Member], None]) -> None:
+    line = json.dumps({"role": role.__name__, **member.told}) + "\n"
+    with open(sys.argv[2] + f".{member.number}", "w") as file:  # noqa: PTH123 - a pipe's lines would be torn
+        file.write(line)
 
 
 def start(plan: Plan, answers: str) -> "subprocess.Popen[str]":

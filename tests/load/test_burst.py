@@ -16,7 +16,7 @@ from rowqueue.store.store import Store
 from tests.support.session import ROOT
 
 JOBS = int(os.environ.get("ROWQUEUE_BURST_JOBS", "50000"))
-ROOM = 16
+ROOM = 8
 """MiB that may come on top after the first 10,000 jobs: an allocator's slack, not a job's data, which is a KiB or two each."""
 
 
