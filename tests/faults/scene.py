@@ -238,6 +238,15 @@ def repeat_while(running: Callable[[], bool], every: float, do: Callable[[], Non
     return times
 
 
+def unsent(producer: Producer, synchronous: bool) -> None:
+    """Go on for a while with a standby that gets nothing: until something was acknowledged, where that can be."""
+    answered = producer.answered
+    if synchronous:
+        threading.Event().wait(0.5)
+    else:
+        wait_until(lambda: producer.answered > answered, "what only the primary has")
+
+
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text().split("\n")[:-1]:  # the last may be torn by a kill
         yield json.loads(line)

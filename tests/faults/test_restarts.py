@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from tests.faults.scene import Verdict, scene
+from tests.faults.scene import Verdict, scene, unsent
 from tests.support.postgres import PrivatePostgres
 from tests.support.waiting import wait_until
 
@@ -118,7 +118,7 @@ def fail_over(make: Make, folder: Path, jobs: int, *, synchronous: bool) -> tupl
         wait_until(lambda: producer.answered > jobs // 3, "a third of the jobs", 300)
         wait_until(lambda: stage.count("Completed") > jobs // 6, "work done", 300)
         primary.process("walsender").suspend()
-        threading.Event().wait(0.5)
+        unsent(producer, synchronous)
         primary.kill()
         killed = time.time()
         standby.promote()
