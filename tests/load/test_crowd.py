@@ -31,11 +31,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{tmp_path / 'crowd.db'}"
         return
     server: PrivatePostgres = request.getfixturevalue("private_postgres")
-    if request.param == "postgres":
-        with psycopg.connect(server.url, autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET max_connections = 400")
-        server.stop("fast")
-        server.start()
+    server.settings["max_connections"] = 400 if request.param == "postgres" else 100
+    server.stop("fast")
+    server.start()
     yield server.url
 
 
