@@ -11,11 +11,12 @@ from rowqueue.core.states import State
 from rowqueue.core.values import Claim, Outcome
 from rowqueue.operations.base import Access, Operation, Steps
 from rowqueue.operations.decode import job_of
-from rowqueue.sql.compiled import Call
+from rowqueue.sql.compiled import Call, Statement
 from rowqueue.sql.layout import Cols, Layout
 from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.statements.claim import _taken
+from rowqueue.sql.terms import param
 from rowqueue.store import AsyncStore
 from rowqueue.worker.finishing import Finishing, _Ending
 from tests.simulation.crew import Rules
@@ -70,18 +71,34 @@ def _claim_in_two(
     """Reads what is ready, then takes it without looking again, as without SKIP LOCKED and a condition."""
 
     def steps(s: Statements) -> Steps[list[Claim]]:
-        c = s.parts.c
-        ready = sa.select(c.id).where(c.is_in(State.AVAILABLE), c.queue.in_(queues)).limit(limit)
-        found = yield Call(s.compile("look", ready), {})
+        found = yield Call(_kept(s, "look", _ready), {"queues": s.dialect.pack_list(queues), "limit": limit})
         if not found:
             return []
-        take = s.compile("claim", _taken(s.parts).where(s.parts.among(c)))
         values = {"duration": store.settings.lease_seconds, "worker": worker}
-        rows = yield Call(take, {**s.pack_keys([row[0] for row in found]), **values})
+        keys = s.pack_keys([row[0] for row in found])
+        rows = yield Call(_kept(s, "claim", _take), {**keys, **values})
         jobs = [job_of(row, s.layout) for row in rows]
         return [Claim(job.id, job.lease, job) for job in jobs]
 
     return Operation(steps, Access.WRITE)
+
+
+def _ready(parts: Parts) -> Any:
+    c = parts.c
+    wanted = parts.dialect.among(c.queue, "queues", sa.Text())
+    return sa.select(c.id).where(c.is_in(State.AVAILABLE), wanted).limit(param("limit", sa.Integer()))
+
+
+def _take(parts: Parts) -> Any:
+    return _taken(parts).where(parts.among(parts.c))
+
+
+def _kept(s: Statements, name: str, build: Callable[[Parts], Any]) -> Statement:
+    """A statement of the control's, compiled once; the product's own of that name stays what it is."""
+    key = f"careless {name}"
+    if key not in s._compiled:
+        s._compiled[key] = s.compile(name, build(s.parts))
+    return s._compiled[key]
 
 
 CONTROLS: Mapping[str, Callable[[Rules], Rules]] = {

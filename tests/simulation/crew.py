@@ -143,7 +143,7 @@ class Worker:
         self.world.start(self.process, self._work())
 
     async def _work(self) -> None:
-        chance, poll = self.world.chance, 3.0
+        chance, poll = self.world.chance, 5.0
         while True:
             claims: list[Claim] = []
             try:
@@ -158,11 +158,11 @@ class Worker:
             except TRANSIENT:
                 self.world.reached["claim unknown"] += 1
             if claims:
-                poll = 3.0
+                poll = 5.0
                 await self._run([self.rules.marked(claim) for claim in claims])
             else:
                 await Pause(poll * (0.5 + chance.random()))
-                poll = min(poll * 2, 8.0 if self.world.odds.crash else 900.0)
+                poll = min(poll * 2, 15.0 if self.world.odds.crash else 900.0)
 
     async def _run(self, claims: list[Claim]) -> None:
         attempts = [Attempt(claim, None, ContextControl(claim), 0.0) for claim in claims]  # type: ignore[arg-type]
@@ -191,11 +191,11 @@ class Worker:
         self.record.events.append(Event("effect", number, claim.lease, self.world.clock.true))
         if attempt.control.cancelled and chance.random() < 0.7:
             return _Ending(attempt, Finish(claim, Verb.CANCEL, error="as asked"), raised=True)
-        if (turn := chance.random()) < 0.2:
+        if (turn := chance.random()) < 0.15:
             return await self._complete_in(attempt)
-        if turn < 0.6 or not self.world.odds.crash:
+        if turn < 0.5 or not self.world.odds.crash:
             return _Ending(attempt, Finish(claim, Verb.COMPLETE), raised=False)
-        if turn < 0.7:
+        if turn < 0.75:
             return _Ending(attempt, Finish(claim, Verb.RELEASE), raised=False)
         error = chance.choice((*_FAILURES, control.Retry(0), control.Snooze(2), control.Skip(), *_ENDS))
         ended = after_error(claim, error, POLICY, random=chance.random(), trace="")
