@@ -10,7 +10,7 @@ JOBS ?= 3
 PYTEST = $(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all reliability nightly soak burst simulate endurance lint format docs clean
+.PHONY: help demo bench test test-all reliability nightly soak burst simulate endurance lint format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ soak: $(VENV)/.installed-dev ## feed workers evenly for five minutes, or HOURS=1
 burst: $(VENV)/.installed-dev ## enqueue and work a million jobs at once
 	@ROWQUEUE_BURST_JOBS=1000000 $(RELIABILITY) tests/load/test_burst.py
 
+bench: $(VENV)-bench/.installed ## measure rowqueue beside the plain driver and its peers; writes docs/benchmarks.md
+	@$(VENV)-bench/bin/python -m benchmarks $(ARGS)
+
 endurance: $(VENV)/.installed-dev ## run a worker for MINUTES=10 while its database is restarted and its processes are killed
 	@$(VENV)/bin/python -m tests.endurance.run --minutes $(MINUTES) $(ARGS)
 
@@ -76,7 +79,7 @@ test-all: ## run the tests on every Python from 3.11 to 3.13 that is found
 	if [ -n "$$failed" ]; then echo "failed on:$$failed"; exit 1; fi
 
 clean: ## remove the virtual environments, caches and what the demo left
-	@rm -rf .venv .venv-3.* build dist site .cache .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .venv-3.* .venv-bench build dist site .cache .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rm -f *.db *.db-wal *.db-shm
 
@@ -100,4 +103,12 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
 	@echo "installing rowqueue and what builds its documentation into $(VENV)"
 	@$(PIP) -e '.[docs]'
+	@touch $@
+
+# In an environment of its own: peers bring what they need, and one that cannot be installed is left out.
+$(VENV)-bench/.installed: pyproject.toml
+	@[ -x $(VENV)-bench/bin/python ] || $(PYTHON) -m venv $(VENV)-bench
+	@echo "installing rowqueue, what its benchmarks need, and its peers into $(VENV)-bench"
+	@$(VENV)-bench/bin/python -m pip install -qq --retries 10 --disable-pip-version-check -e '.[bench]'
+	@$(VENV)-bench/bin/python -m pip install -qq --retries 10 --disable-pip-version-check -e '.[peers]' || echo "without peers"
 	@touch $@

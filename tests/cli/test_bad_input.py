@@ -56,6 +56,7 @@ CASES = {
     "a lease that is too short": (["work", "shop:app", "--queue", "m", "--lease", "0.1"], "lease"),
     "no jobs to run": (["work", "shop:app"], "@app.job"),
     "no tables": (["work", "shop:app", "--queue", "m"], "rowqueue init"),
+    "an app for the bench": (["bench", "--app", "shop:app"], "--database"),
     "no folder to index": (["demo", "--source", "none"], "--source"),
     "an app for the demo": (["demo", "--app", "shop:app"], "--database"),
     "no words to find": (["demo", "--find", " "], "--find"),

@@ -11,6 +11,7 @@ from rowqueue.cli.target import TargetOptions, target_options
 
 COMMANDS = (
     "backfill",
+    "bench",
     "demo",
     "doctor",
     "enqueue",
