@@ -5,6 +5,7 @@ What was measured is kept in .cache/bench.json, and the page is written from all
 
 import argparse
 import json
+import os
 import platform
 import sqlite3
 import subprocess
@@ -56,35 +57,48 @@ def main():
     parts = options.only.split(",")
     if unknown := set(parts) - {*BESIDE, *ALONE}:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    data = json.loads(KEPT.read_text()) if KEPT.exists() else {"beside": {}, "alone": {}}
+    data = json.loads(KEPT.read_text()) if KEPT.exists() else {"beside": {}, "alone": {}, "runs": {}}
     with postgres() as server:
         databases = options.databases.split(",")
         told = [beside.systems(database) for database in databases]
-        data["names"] = {
-            name: f"{each[name][0].name} {each[name][1]}" for each in told for name in each
-        } | data.get("names", {})
+        data["names"] = {name: named(name, *each[name]) for each in told for name in each} | data.get(
+            "names", {}
+        )
         data["settings"] = {name: each[name][0].settings for each in told for name in each} | data.get(
             "settings", {}
         )
         data["setting"] = setting(server, sizes)
         for part in parts:
+            load = os.getloadavg()[0]
             if part in BESIDE:
                 for database in databases:
                     found = beside.measure(part, server if database == "postgresql" else None, sizes)
                     data["beside"][f"{database} {part}"] = found
             else:
                 data["alone"][part] = [asdict(row) for row in alone(part, server, sizes, options.rows)]
+            data["runs"][part] = told_of(part, sizes, options.rows, load)
             KEPT.parent.mkdir(exist_ok=True)
             KEPT.write_text(json.dumps(data))
             page.write(data, ROOT / "docs")
     print("docs/benchmarks.md is written")
 
 
-def setting(server, sizes):
-    """Machine, versions, settings and the command."""
+def named(name, system, version):
+    """A system and its version."""
+    return f"{system.name} (psycopg {version})" if name == "raw" else f"{system.name} {version}"
+
+
+def told_of(part, sizes, rows, load):
+    """How one part was run."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
+    more = f", {rows:,} rows beside them" if part == "large" else ""
+    return f"commit {commit}, {sizes.rounds} rounds, {sizes.jobs:,} jobs{more}; the machine's load before it was {load:.1f}"
+
+
+def setting(server, sizes):
+    """Machine, versions, settings and the command."""
     processor = next(
         (
             line.partition(":")[2].strip()
@@ -96,9 +110,9 @@ def setting(server, sizes):
     memory = Path("/proc/meminfo").read_text().split()[1]
     sizes_told = ", ".join(f"{name} = {value}" for name, value in SETTINGS.items())
     return [
-        f"{time.strftime('%Y-%m-%d')}, commit {commit}; {machine()}; {processor}; {int(memory) / 2**20:.0f} GiB; {platform.release()}",
+        f"{time.strftime('%Y-%m-%d')}; {machine()}; {processor}; {int(memory) / 2**20:.0f} GiB; {platform.release()}",
         f"PostgreSQL {ask(server, 'show server_version')} ({sizes_told}; the rest as shipped), SQLite {sqlite3.sqlite_version}",
-        f"{sizes.rounds} rounds; {sizes.jobs:,} jobs drained (procrastinate 3,000, oban 5,000, chancy 10,000: they are slower), "
+        "drains give procrastinate at most 3,000 jobs, oban 5,000 and chancy 10,000, because they are slower; "
         f"{sizes.bulk:,} in bulk, {sizes.singles} one by one, {sizes.pickups} pickups at {sizes.rate:g}/s",
         'the command: `make bench`; a part of it: `make bench ARGS="--only drain1"`; another server: `BENCH_POSTGRES=URL make bench`; '
         'large tables with a million rows: `make bench ARGS="--only large --jobs 100000 --rows 1000000 --rounds 7"`',

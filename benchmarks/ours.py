@@ -15,7 +15,7 @@ import psutil
 import psycopg
 
 from benchmarks.places import ask, empty
-from rowqueue import App, JobTable, NewJob, Store
+from rowqueue import App, JobTable, NewJob, RetryPolicy, Store
 from rowqueue.bench.crew import crew
 from rowqueue.bench.measures import Bench
 from rowqueue.bench.place import Place
@@ -356,7 +356,7 @@ def mapped(server, sizes):
             states={"available": "new", "running": "busy", "completed": "done"},
             order_by=lambda t: (t.c.weight, t.c.id),
         )
-        theirs, ours = Store(url, table), Store(url)
+        theirs, ours = Store(url, table, retry=RetryPolicy.constant(0)), Store(url)
         ours.init()
         theirs.init()
 

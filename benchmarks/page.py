@@ -60,7 +60,9 @@ def beside(database, found, names):
         if others:
             best = (min if kind == "pickup" else max)(others, key=others.get)
             told += f", {middle['rowqueue'] / others[best]:.2f} times {best}"
-        ratios.append(f"- {KINDS[kind].partition(' (')[0]}{' p50' * (kind == 'pickup')}: {told}")
+        ratios.append(
+            f"- {KINDS[kind].partition(', p50')[0].partition(' (')[0]}{', p50' * (kind == 'pickup')}: {told}"
+        )
     return [*lines, "\nrowqueue's medians as ratios, and the best peer of the run:\n", *ratios]
 
 
@@ -111,6 +113,7 @@ def write(data, folder):
     lines += alone([row for part in data["alone"].values() for row in part])
     lines += ["\n## How it was measured\n"]
     lines += [f"- {line}" for line in data["setting"]]
+    lines += [f"- {part}: {told}" for part, told in data["runs"].items()]
     lines += [f"- {label}: {data['settings'][name]}" for name, label in names.items()]
     lines += [
         "- *plain driver* means, in every row: one loop of psycopg 3 or sqlite3 over rowqueue's own table with all its columns and "

@@ -80,8 +80,47 @@ def cases(ids: dict[str, list[int]], batch: int) -> dict[tuple[str, str], tuple[
         ("retry_rival", ""): ({"id": 13}, 2),
         ("promote", ""): ({"keys": waiting}, batch),
         ("cancel_by_key", ""): ({"keys": waiting, "error": None}, batch),
+        ("skip_by_key", ""): ({"keys": waiting, "error": None}, batch),
+        ("discard_by_key", ""): ({"keys": waiting, "error": None}, batch),
+        ("hold", ""): (job, 1),
+        ("update_log", ""): (job | {"seq": 1, "entry": "{}"}, 1),
+        ("log", ""): ({"id": running[0]}, 1),
+        ("delete_log", ""): ({"keys": final}, batch),
         ("delete", ""): ({"keys": final}, batch),
     }
+
+
+NOT_HOT = {
+    "inserts, which read no job": ("enqueue", "enqueue_plain", "enqueue_many", "enqueue_alike"),
+    "a person asks, and it reads all": ("stats",),
+    "small tables of their own": (
+        *("stats_unclaimable", "queues", "pause", "pause_add", "resume", "workers", "tell", "wake"),
+        *("unclaimable", "unclaimable_add", "unclaimable_forget", "idle", "idle_forget", "idle_prune"),
+        *("heartbeat", "heartbeat_add", "heartbeat_forget", "heartbeat_prune"),
+        *("schema_present", "schema_version", "schema_record"),
+    ),
+    "the ledger's; test_backfill.py has them": (
+        *(
+            "backfill_begin",
+            "backfill_take",
+            "backfill_look",
+            "backfill_advance",
+            "backfill_add",
+            "backfill_record",
+        ),
+        *("backfill_undo", "backfill_give_back", "backfill_done"),
+    ),
+}
+
+
+def test_every_statement_is_hot_or_has_its_reason(postgres_database: str) -> None:
+    ids = {state: [1] * 100 for state in ("running", "completed", "scheduled")}
+    tried = {name for name, _ in cases(ids, 100)}
+    excused = {name for names in NOT_HOT.values() for name in names}
+    with contextlib.closing(Store(postgres_database)) as store:
+        known = set(dict(store.statements()))
+    assert known - tried - excused == set()
+    assert excused & tried == set()
 
 
 @pytest.mark.slow

@@ -60,6 +60,7 @@ HOT = [
     "discard_by_key",
     "delete",
     "delete_log",
+    "hold",
 ]
 
 
