@@ -52,7 +52,9 @@ def main():
         "--rows", type=int, default=100_000, help="finished, scheduled ahead, behind; 1000000 takes minutes"
     )
     parser.add_argument("--databases", default="postgresql,sqlite")
+    parser.add_argument("--systems", default=",".join(beside.NAMES), help="raw and rowqueue among them")
     options = parser.parse_args()
+    wanted = options.systems.split(",")
     sizes = Sizes(rounds=options.rounds, jobs=options.jobs, singles=500)
     parts = options.only.split(",")
     if unknown := set(parts) - {*BESIDE, *ALONE}:
@@ -60,7 +62,7 @@ def main():
     data = json.loads(KEPT.read_text()) if KEPT.exists() else {"beside": {}, "alone": {}, "runs": {}}
     with postgres() as server:
         databases = options.databases.split(",")
-        told = [beside.systems(database) for database in databases]
+        told = [beside.systems(database, wanted) for database in databases]
         data["names"] = {name: named(name, *each[name]) for each in told for name in each} | data.get(
             "names", {}
         )
@@ -72,7 +74,7 @@ def main():
             load = os.getloadavg()[0]
             if part in BESIDE:
                 for database in databases:
-                    found = beside.measure(part, server if database == "postgresql" else None, sizes)
+                    found = beside.measure(part, server if database == "postgresql" else None, sizes, wanted)
                     data["beside"][f"{database} {part}"] = found
             else:
                 data["alone"][part] = [asdict(row) for row in alone(part, server, sizes, options.rows)]

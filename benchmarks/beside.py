@@ -19,10 +19,10 @@ NAMES = ("raw", "rowqueue", "pgqueuer", "awa", "chancy", "oban", "procrastinate"
 ROOT = Path(__file__).parent.parent
 
 
-def systems(database):
-    """The systems that run there and are installed, by the name of their module; and the versions."""
+def systems(database, wanted=NAMES):
+    """The wanted systems that run there and are installed, by the name of their module; and the versions."""
     found = {}
-    for name in NAMES:
+    for name in wanted:
         system = importlib.import_module(f"benchmarks.peers.{name}_").SYSTEM
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             version = importlib.metadata.version(system.package)
@@ -162,11 +162,11 @@ def measured(kind, name, system, server, sizes):
             return drain(name, system, server, sizes.jobs, int(kind.removeprefix("drain")))
 
 
-def measure(kind, server, sizes):
+def measure(kind, server, sizes, wanted=NAMES):
     """One kind of measurement for all systems, in interleaved rounds: {name: [value, …]}."""
     database = "sqlite" if server is None else "postgresql"
     found = {}
-    chosen = systems(database)
+    chosen = systems(database, wanted)
     for number in range(sizes.rounds):
         for name in list(chosen)[number % 2 :] + list(chosen)[: number % 2]:
             system, _ = chosen[name]

@@ -39,7 +39,7 @@ def left(url: str) -> list[str]:
 
 @pytest.mark.every_database
 def test_it_measures_and_leaves_nothing(tmp_path: Path, database_url: str):
-    result = rowqueue("bench", "--database", database_url, *SMALL, "--json", cwd=tmp_path)
+    result = rowqueue("bench", "--database", database_url, *SMALL, "--json", cwd=tmp_path, timeout=110)
     assert result.returncode == 0, result
     data = json.loads(result.stdout)
     names = [figure["name"] for figure in data["figures"]]
