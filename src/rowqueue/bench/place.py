@@ -100,20 +100,35 @@ def _remove_file(file: Path) -> None:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM, SIGHUP) unwinds; later ones do not cut the removal short."""
+def interruptible() -> Iterator[Callable[[], None]]:
+    """The first Ctrl-C (or SIGTERM, SIGHUP) unwinds; later ones do not cut the removal short.
+
+    What it yields is to be called now and then: Python drops what a signal raises inside of a finalizer, and a driver
+    may turn it into an error of its own.
+    """
+    asked = False
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield check
         return
 
     def unwind(_number: int, _frame: FrameType | None) -> None:
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        nonlocal asked
+        if not asked:
+            asked = True
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, unwind) for number in _SIGNALS}
     try:
-        yield
+        yield check
+        check()
+    except Exception:
+        check()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

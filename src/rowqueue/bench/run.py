@@ -24,10 +24,15 @@ def run(url: str, sizes: Sizes, say: Callable[[str], None]) -> Report:
         NotOnce: a job did not run exactly once.
         RowqueueError: the database refuses it.
     """
-    with interruptible(), own_place(url) as place:
+    with interruptible() as check, own_place(url) as place:
+
+        def tell(line: str) -> None:
+            check()
+            say(line)
+
         say(f"measuring in {place.name}, which is removed at the end")
         with contextlib.closing(Bench(place, sizes)) as bench:
-            figures = _figures(bench, say)
+            figures = _figures(bench, tell)
             return Report(server_of(url), place.name, sizes, tuple(figures), bench.ran)
 
 
