@@ -1,6 +1,6 @@
 """`make bench`: measure, and write docs/benchmarks.md. `make bench ARGS="--only drain1,pickup"` measures a part of it.
 
-What was measured is kept in .cache/bench.json, and the page is written from all that is there, so that the parts can be run one by one.
+What was measured is kept in .bench.json, and the page is written from all that is there, so that the parts can be run one by one.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from rowqueue.bench.options import Sizes
 from rowqueue.bench.report import machine
 
 ROOT = Path(__file__).parent.parent
-KEPT = ROOT / ".cache" / "bench.json"
+KEPT = ROOT / ".bench.json"
 BESIDE = ("one", "bulk", "drain1", "drain2", "pickup")
 ALONE = ("caller", "cost", "large", "handlers", "threads", "mapped", "idle", "imports", "memory")
 
@@ -79,7 +79,6 @@ def main():
             else:
                 data["alone"][part] = [asdict(row) for row in alone(part, server, sizes, options.rows)]
             data["runs"][part] = told_of(part, sizes, options.rows, load)
-            KEPT.parent.mkdir(exist_ok=True)
             KEPT.write_text(json.dumps(data))
             page.write(data, ROOT / "docs")
     print("docs/benchmarks.md is written")
