@@ -81,8 +81,14 @@ def test_a_worker_that_asks_only_once_does_not_survive_it(
         psycopg.connect(fresh_postgres, autocommit=True) as watch,
     ):
         hands = stage.hire(2)
-        disturb(stage, watch, 4, SEED)
-        wait_until(lambda: any(hand.poll() is not None for hand in hands), "a worker to end by itself")
+        producer = stage.produce(10**9, pause=0.01)
+
+        def end_all() -> bool:
+            watch.execute(f"SELECT pg_terminate_backend(pid) {OTHERS}")
+            return any(hand.poll() is not None for hand in hands)
+
+        wait_until(end_all, "a worker to end by itself, in the middle of a statement")
+        producer.stopped.set()
         ended = sum(hand.poll() is not None for hand in hands)
     publish.control(
         "#11",

@@ -133,9 +133,14 @@ def _looking(url: str) -> Iterator[Look]:
         path = Path(url.removeprefix("sqlite:///"))
 
         def look() -> dict[str, float]:
+            wal = path.with_name(f"{path.name}-wal")
+            try:
+                written = wal.stat().st_size
+            except FileNotFoundError:  # nobody has the file open now
+                written = 0
             return {
                 "size of the file (MiB)": path.stat().st_size / MIB,
-                "size of its WAL (MiB)": path.with_name(f"{path.name}-wal").stat().st_size / MIB,
+                "size of its WAL (MiB)": written / MIB,
             }
 
         yield look

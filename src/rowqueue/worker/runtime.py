@@ -23,6 +23,8 @@ from rowqueue.worker.wake import Wake
 UNWIND = 2.0
 """Seconds that cancelled handlers get for their ``finally`` blocks before their jobs are given back."""
 
+RETURN = 0.5
+"""Seconds that it waits for threads whose jobs are given back: one that listens returns a moment later."""
 FLUSH = 10.0
 """Seconds that a stopping worker waits at most for a database that does not take its last writes."""
 
@@ -144,6 +146,7 @@ class Runtime:
             lambda: all(source.is_written for source in self._sources), min(FLUSH, self._options.lease)
         )
         await self._ended([claiming])
+        await self._until(lambda: not self._busy(), RETURN)
         left = self._busy()
         self._events.emit(happened.WorkerStopped, self._options.worker_id, left)
         return 1 if left else 0

@@ -246,7 +246,9 @@ class Source:
 
     def _changed(self) -> None:
         """A slot got free, or endings were written: told once for all that happens in this turn of the loop."""
-        if not self._change_told:
+        if (
+            not self._change_told and not self._shared.loop.is_closed()
+        ):  # as when a left coroutine is collected
             self._change_told = True
             self._shared.loop.call_soon(self._tell_change)
 

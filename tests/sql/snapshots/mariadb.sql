@@ -335,7 +335,7 @@ WHERE mine.id = %s) AND rowqueue_job.held_key IS NOT NULL AND rowqueue_job.id !=
 -- prune
 SELECT old.id
 FROM rowqueue_job AS old FORCE INDEX (rowqueue_job_final)
-WHERE old.state = %s AND old.finalized_at < timestampadd(MICROSECOND, CAST((-%s) * 1000000 AS SIGNED INTEGER), UTC_TIMESTAMP(6)) AND coalesce(old.queue = %s, true) = 1 ORDER BY old.finalized_at
+WHERE old.state = %s AND old.finalized_at <= timestampadd(MICROSECOND, CAST((-%s) * 1000000 AS SIGNED INTEGER), UTC_TIMESTAMP(6)) AND coalesce(old.queue = %s, true) = 1 ORDER BY old.finalized_at
  LIMIT %s FOR UPDATE SKIP LOCKED;
 SELECT rowqueue_job.id
 FROM rowqueue_job FORCE INDEX (PRIMARY)

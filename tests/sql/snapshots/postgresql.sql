@@ -270,7 +270,7 @@ WHERE mine.id = %(id)s::BIGINT) AND rowqueue_job.unique_key IS NOT NULL AND (row
 -- prune
 DELETE FROM rowqueue_job WHERE ctid = ANY (array((SELECT old.ctid AS place
 FROM rowqueue_job AS "old"
-WHERE "old".state = %(state)s::VARCHAR AND "old".finalized_at < (statement_timestamp() + (-%(age)s * interval '1 second')) AND coalesce("old".queue = %(queue)s::VARCHAR, true) ORDER BY "old".finalized_at
+WHERE "old".state = %(state)s::VARCHAR AND "old".finalized_at <= (statement_timestamp() + (-%(age)s * interval '1 second')) AND coalesce("old".queue = %(queue)s::VARCHAR, true) ORDER BY "old".finalized_at
  LIMIT (SELECT %(limit)s::INTEGER AS anon_1) FOR UPDATE OF "old" SKIP LOCKED))) RETURNING rowqueue_job.id;
 
 -- delete

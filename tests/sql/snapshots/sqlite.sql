@@ -271,7 +271,7 @@ WHERE mine.id = ?) AND rowqueue_job.unique_key IS NOT NULL AND (rowqueue_job.fin
 -- prune
 DELETE FROM rowqueue_job WHERE rowqueue_job.id IN (SELECT old.id
 FROM rowqueue_job AS old
-WHERE old.state = ? AND old.finalized_at < ((CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST((-?) * 1000000 AS INTEGER)) AND coalesce(old.queue = ?, 1) = 1 ORDER BY old.finalized_at
+WHERE old.state = ? AND old.finalized_at <= ((CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST((-?) * 1000000 AS INTEGER)) AND coalesce(old.queue = ?, 1) = 1 ORDER BY old.finalized_at
  LIMIT (SELECT ? AS anon_1) OFFSET ?) RETURNING id;
 
 -- delete

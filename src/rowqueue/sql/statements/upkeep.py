@@ -118,7 +118,7 @@ def prune(parts: Parts) -> Any:
         .where(
             # One state at a time: each has an age, and its part of the index.
             old.state == param("state", sa.Text()),
-            old.finalized_at < parts.dialect.later(-param("age", sa.Double())),
+            old.finalized_at <= parts.dialect.later(-param("age", sa.Double())),
             in_queue,
         )
         .order_by(old.finalized_at)
