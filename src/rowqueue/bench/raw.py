@@ -39,6 +39,7 @@ class Raw(Protocol):
 
     def claim(self, limit: int = BATCH) -> list[tuple[int, int]]:
         """Mark so many running; their keys and arguments."""
+        ...
 
     def complete(self, keys: Sequence[int]) -> None:
         """Mark them completed."""
@@ -54,6 +55,7 @@ class Raw(Protocol):
 
     def seconds(self) -> float:
         """From the first claim to the last completion of all rows, by their own columns."""
+        ...
 
     def empty(self) -> None:
         """Delete all rows."""

@@ -106,7 +106,7 @@ def _plain(place: Place, task: Task) -> Done:
 
 def _worker(place: Place, task: Task) -> Done:
     if task.uvloop:
-        import uvloop
+        import uvloop  # pyright: ignore[reportMissingImports] - of the benchmark's own environment
 
         uvloop.install()
     app = place.app()
