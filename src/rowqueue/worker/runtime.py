@@ -25,6 +25,7 @@ UNWIND = 2.0
 
 RETURN = 0.5
 """Seconds that it waits for threads whose jobs are given back: one that listens returns a moment later."""
+
 FLUSH = 10.0
 """Seconds that a stopping worker waits at most for a database that does not take its last writes."""
 
