@@ -62,9 +62,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_SESSION] = Session(Path(worker_input["rowqueue_session"]))
 
 
+# Started in the background of a shell, or by nohup, it ignores these, and so would every process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Started in the background of a shell, which ignores Ctrl-C, and so would every process that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)  # not ignored by what is started, and still by the tests
 
 
 @pytest.hookimpl(optionalhook=True)

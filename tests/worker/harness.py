@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -95,13 +96,21 @@ def _is_about(event: Event, job: Enqueued) -> bool:
 
 def settle(running: Running) -> None:
     """Wait until only somebody else can make it look before the poll."""
-    (source,) = running.worker._runtime._sources
+    runtime = running.worker._runtime
+    (source,) = runtime._sources
     claiming = source.claiming
 
-    def settled() -> bool:
+    def at_rest() -> bool:
         said = getattr(claiming.rest, "_said", None)
         is_heard = bool(said) if said is not None else claiming.rest._waiting is not None
-        return claiming.resting and is_heard and not claiming._looks
+        sleeps = bool(claiming._wake._event._waiters)  # and no look is under way
+        return claiming.resting and is_heard and not claiming._looks and sleeps
+
+    def settled() -> bool:
+        """Asked between two steps of the loop: of one step another thread may see the half."""
+        answer: Future[bool] = Future()
+        runtime._loop.call_soon_threadsafe(lambda: answer.set_result(at_rest()))
+        return answer.result(PATIENCE)
 
     wait_until(settled, "a worker at rest")
 
