@@ -4,7 +4,7 @@ import contextlib
 import os
 
 DSN = os.environ.get("DSN", "")
-CONCURRENCY = int(os.environ.get("CONC", "500"))
+CONCURRENCY = int(os.environ.get("CONC", "1000"))
 VENV = "rowqueue"
 KIND = "pg"
 LABEL = "rowqueue (psycopg 3)"

@@ -6,7 +6,7 @@ import os
 from benchmarks.peers.system import System, hit
 from rowqueue import App, Worker
 
-CONCURRENCY = 500
+CONCURRENCY = 1000  # so that claims are of 500, as the batches of the plain loop
 
 
 def make(url):

@@ -36,6 +36,6 @@ class Sizes:
     bulk: int = 10_000
     singles: int = 1_000
     processes: int = 2
-    concurrency: int = 500
+    concurrency: int = 1000
     pickups: int = 100
     rate: float = 20.0

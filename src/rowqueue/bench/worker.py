@@ -43,7 +43,7 @@ class Task:
     schema: str | None
     plain: bool = False
     pickups: bool = False
-    concurrency: int = 500
+    concurrency: int = 1000
     threads: bool = False
     pause: float = 0.0
     uvloop: bool = False
