@@ -214,11 +214,12 @@ def handlers(server, sizes):
     """Handlers in threads, and handlers that wait a millisecond, beside handlers that do nothing."""
     rows = []
     for what, options in (
-        ("`def` handlers in threads", {"threads": True}),
-        ("`async def` handlers that wait 1 ms", {"pause": 0.001}),
+        ("`def` handlers in threads, concurrency 500", {"threads": True}),
+        ("`async def` handlers that wait 1 ms, concurrency 500", {"pause": 0.001}),
     ):
         with bench(server, sizes) as (bench_, _):
-            no_op, other = bench_.task, replace(bench_.task, **options)
+            no_op = replace(bench_.task, concurrency=500)
+            other = replace(no_op, **options)
 
             def measured(_number, bench_=bench_, no_op=no_op, other=other):
                 bench_.task = no_op
