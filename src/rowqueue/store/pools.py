@@ -54,6 +54,7 @@ class _Connections:
         # Without RETURNING a write takes several statements.
         self._whole = whole or not statements.dialect.has_returning
         self._size = size
+        self._table = statements.layout.base.fullname
         self._patience = silence if database.name == "postgresql" else None
         self._reset()
 
@@ -67,7 +68,7 @@ class _Connections:
         Raises:
             ConfigurationError: it would wait for ever.
         """
-        holding.refuse_inside(self._database, self._statements.layout.base.fullname, operation)
+        holding.refuse_inside(self._database, self._table, operation)
 
     def _opens(self, access: Access) -> bool:
         return access is Access.TRANSACTION or (access is Access.WRITE and self._whole)
