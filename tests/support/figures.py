@@ -167,7 +167,21 @@ class Publisher:
             on: the database and its version, where the fixtures of the test do not tell.
             cases: how many cases the row stands for: of a test with parameters one row is shown, the worst.
         """
-        self._add("figure", number, name, figure, value, bound, promise, control, seed, on, cases)
+        self._judge(
+            Row(
+                number,
+                name,
+                "figure",
+                promise,
+                figure,
+                value,
+                bound,
+                control,
+                str(seed),
+                cases=cases,
+                versions=on,
+            )
+        )
 
     def control(
         self,
@@ -182,7 +196,7 @@ class Publisher:
         on: str = "",
     ) -> None:
         """Publish what the negative control of a test gave: its bound says that it failed, as it must."""
-        self._add("control", number, name, figure, value, bound, promise, "", seed, on)
+        self._judge(Row(number, name, "control", promise, figure, value, bound, "", str(seed), versions=on))
 
     def cannot_run(self, number: str, name: str, why: str, *, promise: int | None = None) -> NoReturn:
         """Skip the test, with a row that says so: `why` names what to install."""
@@ -194,55 +208,22 @@ class Publisher:
     ) -> None:
         """Say why there is no figure, once."""
         if not self.explained:
-            on = versions(self.database())
-            row = Row(
-                number,
-                name,
-                sort,
-                promise,
-                why,
-                command=self.command,
-                versions=on,
-                holds=False,
-                node=self.node,
-            )
-            append(self.file, [row])
+            self._write(Row(number, name, sort, promise, why, holds=False))
             self.explained = True
 
-    def _add(
-        self,
-        sort: Sort,
-        number: str,
-        name: str,
-        figure: str,
-        value: float,
-        bound: str,
-        promise: int | None,
-        control: str,
-        seed: object,
-        on: str,
-        cases: int = 1,
-    ) -> None:
-        if promise is not None and promise not in range(1, 10):
-            raise ValueError(f"there are promises 1 to 9, and no {promise}")
-        row = Row(
-            number,
-            name,
-            sort,
-            promise,
-            figure,
-            value,
-            bound,
-            control,
-            str(seed) or self.seed,
-            self.command,
-            round(time.monotonic() - self.began, 3),
-            versions(on or self.database()),
-            within(value, bound),
-            cases,
-            self.node,
-        )
-        append(self.file, [row])
+    def _judge(self, row: Row) -> None:
+        """Write a row that has a value and a bound; it fails the test when it breaks that."""
+        if row.promise is not None and row.promise not in range(1, 10):
+            raise ValueError(f"there are promises 1 to 9, and no {row.promise}")
+        seconds = round(time.monotonic() - self.began, 3)
+        holds = within(row.value or 0, row.bound)
+        row = self._write(replace(row, seed=row.seed or self.seed, seconds=seconds, holds=holds))
         if not row.holds:
             self.explained = True
             pytest.fail(f"a figure breaks its bound: {row}")
+
+    def _write(self, row: Row) -> Row:
+        on = versions(row.versions or self.database())
+        row = replace(row, command=self.command, node=self.node, versions=on)
+        append(self.file, [row])
+        return row

@@ -131,12 +131,12 @@ class JobFunction(Generic[P, R_co]):
             InvalidArguments: the arguments do not fit the function's annotations, or cannot be stored.
         """
         return self._stores.sync.enqueue(
-            NewJob(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
+            _make_new_job(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
         )
 
     async def enqueue_async(self, *args: P.args, **kwargs: P.kwargs) -> Enqueued:
         """``enqueue``, awaited."""
-        job = NewJob(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
+        job = _make_new_job(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
         return await self._stores.asynchronous.enqueue(job)
 
     def enqueue_many(self, batch: Batch) -> list[Enqueued]:
@@ -307,7 +307,7 @@ class JobFunction(Generic[P, R_co]):
         return _make_new_job(kind=self.kind, args=arguments.values, **self._fields)
 
     def _new_job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
-        return NewJob(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
+        return _make_new_job(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
 
     def _new_jobs(self, batch: Batch) -> list[NewJob]:
         jobs: list[NewJob] = []

@@ -23,7 +23,9 @@ from rowqueue.sql.statements.enqueue import GIVEN, PLAIN
 _ROUNDS = 20
 _REST = tuple(name for name in GIVEN if name != "args")
 _OPTIONAL = tuple(name for name in GIVEN if name not in PLAIN)
-_beside_arguments = attrgetter(*_REST)
+_beside_arguments, _options = attrgetter(*_REST), attrgetter(*_OPTIONAL)
+_NO_OPTIONS = _options(NewJob(kind="any"))
+_UNUSED: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), "pending": False}
 _STATES = {state.value: state for state in State}
 _make_job, _make_enqueued = maker(Job), maker(Enqueued)
 
@@ -35,13 +37,8 @@ class _Prepared:
     job: NewJob
     args: str
     rest: dict[str, Any]
-
-    @property
-    def plain(self) -> dict[str, Any] | None:
-        """What is bound where no option is used that most jobs do not use; None where one is."""
-        if any(self.rest[name] for name in _OPTIONAL):
-            return None
-        return {name: self.rest[name] for name in PLAIN if name != "args"}
+    plain: bool
+    """It uses no option that most jobs do not use."""
 
     @property
     def unique_key(self) -> str | None:
@@ -73,14 +70,22 @@ def enqueue(
 
 
 def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[list[Enqueued]]:
-    _check_depth(s, prepared)
+    if s.dialect.json_depth is not None:
+        _check_depth(s.dialect.json_depth, prepared)
+    rows = yield _insert(s, prepared, aloud)
+    if len(prepared) == len(rows) == 1:  # as mostly
+        ((row,), (job,)) = rows, prepared
+        if row[-1] and not aloud:
+            yield from tell(s, [(row[1], job.job.queue)])
+        return [_inserted(job, row)]
     answers: dict[int, Enqueued] = {}
     told: set[int] = set()
     left = list(range(len(prepared)))
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
         if not left:
             break
-        rows = yield _insert(s, [prepared[index] for index in left], aloud)
+        if number:
+            rows = yield _insert(s, [prepared[index] for index in left], aloud)
         told.update(row[0] for row in rows if row[-1] and not aloud)
         if len(rows) == len(left):
             rows.sort()  # by id, which the database gave in the order of the rows
@@ -106,9 +111,8 @@ def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[lis
 def _insert(s: Statements, prepared: list[_Prepared], aloud: bool) -> Call:
     first = prepared[0]
     if len(prepared) == 1:
-        if (plain := first.plain) is not None:
-            return s.call("enqueue_plain", **plain, args=first.args, aloud=aloud)
-        return s.call("enqueue", **first.rest, args=first.args, aloud=aloud)
+        name = "enqueue_plain" if first.plain else "enqueue"
+        return s.call(name, **first.rest, args=first.args, aloud=aloud)
     arguments = [each.args for each in prepared]
     if first.unique_key is None and all(each.rest is first.rest for each in prepared):
         return s.call_rows("enqueue_alike", "given", {"args": arguments}, **first.rest, aloud=aloud)
@@ -138,11 +142,8 @@ def _match(
     return missing
 
 
-def _check_depth(s: Statements, prepared: list[_Prepared]) -> None:
+def _check_depth(limit: int, prepared: list[_Prepared]) -> None:
     """Refuse what the database's own check of JSON would."""
-    limit = s.dialect.json_depth
-    if limit is None:
-        return
     for each in prepared:
         if each.args.count("[") + each.args.count("{") > limit and payload.depth_of(each.args) > limit:
             raise InvalidArguments(
@@ -155,39 +156,44 @@ def _prepare(jobs: Sequence[NewJob], settings: StoreSettings) -> list[_Prepared]
     prepared: list[_Prepared] = []
     rest: dict[str, Any] = {}
     last: Any = None
-    what = ""
+    plain, what = True, ""
     for job in jobs:
         beside = _beside_arguments(job)
         if beside != last:
-            rest, last, what = _checked(job, settings), beside, f"the arguments of {job.kind}"
+            plain = _options(job) == _NO_OPTIONS
+            rest, last, what = _checked(job, settings, plain), beside, f"the arguments of {job.kind}"
         if not isinstance(job.args, dict):
             raise ConfigurationError(
                 f"args of {job.kind} must be a dict by parameter name, not {type(job.args).__name__}"
             )
-        prepared.append(
-            _make_prepared(job, payload.encode(job.args, what, limit=settings.payload_limit), rest)
-        )
+        args = payload.encode(job.args, what, limit=settings.payload_limit)
+        prepared.append(_make_prepared(job, args, rest, plain))
     return prepared
 
 
-def _checked(job: NewJob, settings: StoreSettings) -> dict[str, Any]:
+def _checked(job: NewJob, settings: StoreSettings, plain: bool) -> dict[str, Any]:
     """What is bound for a job beside its arguments."""
-    kind, limit = names.text(job.kind, "kind"), settings.payload_limit
-    if job.delay is not None and job.at is not None:
-        raise ConfigurationError("give delay or at, not both")
     attempts = settings.max_attempts if job.max_attempts is None else job.max_attempts
-    return {
-        "kind": kind,
+    checked = {
+        "kind": names.text(job.kind, "kind"),
         "queue": names.text(job.queue, "queue"),
         "priority": names.whole(job.priority, "priority", 1, 4),
         "max_attempts": names.whole(attempts, "max_attempts", 1, 1_000_000),
+    }
+    return checked | (_UNUSED if plain else _checked_options(job, settings.payload_limit))
+
+
+def _checked_options(job: NewJob, limit: int) -> dict[str, Any]:
+    if job.delay is not None and job.at is not None:
+        raise ConfigurationError("give delay or at, not both")
+    return {
         "timeout": None if job.timeout is None else seconds_of(job.timeout, "timeout", minimum=0.001),
         "unique_key": _optional(job.unique_key, "unique_key"),
         "unique_states": _mask(job),
         "tags": _tags(job, limit),
         "correlation_id": _optional(job.correlation_id, "correlation_id"),
         "correlation_group": _optional(job.correlation_group, "correlation_group"),
-        "meta": None if not job.meta else payload.encode(job.meta, f"the meta of {kind}", limit=limit),
+        "meta": None if not job.meta else payload.encode(job.meta, f"the meta of {job.kind}", limit=limit),
         "pending": bool(job.pending),
         "at": None if job.at is None else names.instant(job.at, "at"),
         "delay": None if job.delay is None else seconds_of(job.delay, "delay"),

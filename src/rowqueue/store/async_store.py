@@ -30,7 +30,7 @@ from rowqueue.store import plans
 from rowqueue.store.async_management import AsyncManagement
 from rowqueue.store.database import Database
 from rowqueue.store.holding import LEASE
-from rowqueue.store.pools import AsyncPool, ThreadPool
+from rowqueue.store.pools import AsyncPool, Pool, ThreadPool
 
 if TYPE_CHECKING:
     from rowqueue.store.held_async import AsyncHeld, AsyncHolder
@@ -110,12 +110,9 @@ class AsyncStore(AsyncManagement):
         silence: float | None = None,
     ) -> None:
         super().__init__(database, settings, table, layout)
-        pool: AsyncPool | ThreadPool
-        if database.native_async:
-            pool = AsyncPool(database, self._statements, pool_size, whole=table is not None, silence=silence)
-        else:
-            pool = ThreadPool(database, self._statements, pool_size, whole=table is not None, silence=silence)
-        self._pool = pool
+        kind = AsyncPool if database.native_async else Pool
+        pool = kind(database, self._statements, pool_size, whole=table is not None, silence=silence)
+        self._pool = ThreadPool(pool, pool_size) if isinstance(pool, Pool) else pool
         self._checked = table is not None
         self._held: AsyncHolder | None = None
 

@@ -6,13 +6,14 @@ import asyncio
 import os
 import re
 import sqlite3
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import quote
 
-from sqlalchemy import exc
+from sqlalchemy import create_engine, exc
 from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.pool import NullPool
 
 from rowqueue.core.errors import ConfigurationError, DatabaseUnavailable
 from rowqueue.sql.compiled import Statement
@@ -96,6 +97,14 @@ class Database:
         is always used, by a thread.
         """
         return self.name == "postgresql" and self.engine is None
+
+    @cached_property
+    def catalog_engine(self) -> Engine:
+        """For what is done rarely, by SQLAlchemy: the caller's Engine, or one that keeps no connection.
+
+        It is kept for what SQLAlchemy compiles to look into a database's catalog: 100 ms on PostgreSQL.
+        """
+        return self.engine or create_engine(self.url, poolclass=NullPool)
 
     def tables(self, prefix: str, schema: str | None) -> Tables:
         """The tables with that prefix, made once."""

@@ -20,6 +20,7 @@ from rowqueue.sql.statements.catalog import Statements
 from rowqueue.store import holding
 from rowqueue.store.database import Database
 from rowqueue.store.runner import run, run_async
+from rowqueue.store.silence import Silence
 from rowqueue.store.together import Entry, Fate, Together, Writer
 
 T = TypeVar("T")
@@ -28,16 +29,13 @@ _TRIES = 8
 """How often a transaction of ours is run again after a deadlock or a lock time-out."""
 
 
-class Pool:
-    """Sync connections: at most ``size`` of them, opened when needed and kept.
-
-    On SQLite there is one writer and one reader, because a file takes one writer at a time; writing operations
-    that wait for it share a transaction.
+class _Connections:
+    """What the pools go by.
 
     Args:
         database: where to connect.
         statements: the store's statements for rowqueue's own driver.
-        size: the most connections (PostgreSQL).
+        size: the most connections (PostgreSQL); of an async pool, for each event loop.
         whole: every writing operation is a transaction, because on mapped tables they take several statements.
         silence: how long an operation waits for the server (seconds; PostgreSQL); then it hangs up. None waits for ever.
     """
@@ -53,19 +51,43 @@ class Pool:
     ) -> None:
         self._database = database
         self._statements = statements
-        self._table = statements.layout.base.fullname
         # Without RETURNING a write takes several statements.
         self._whole = whole or not statements.dialect.has_returning
-        self._single = database.name == "sqlite"
         self._size = size
-        self._silence = silence if database.name == "postgresql" else None
+        self._table = statements.layout.base.fullname
+        self._patience = silence if database.name == "postgresql" else None
         self._reset()
+
+    def _reset(self) -> None:
+        """Begin without connections."""
+        raise NotImplementedError
+
+    def refuse_inside(self, operation: Operation[Any]) -> None:
+        """Refuse what would wait for a held claim that this thread or task is inside of.
+
+        Raises:
+            ConfigurationError: it would wait for ever.
+        """
+        holding.refuse_inside(self._database, self._table, operation)
+
+    def _opens(self, access: Access) -> bool:
+        return access is Access.TRANSACTION or (access is Access.WRITE and self._whole)
+
+
+class Pool(_Connections):
+    """Sync connections: at most ``size`` of them, opened when needed and kept.
+
+    On SQLite there is one writer and one reader, because a file takes one writer at a time; writing operations
+    that wait for it share a transaction.
+    """
 
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle: dict[str, list[Writer]] = {"read": [], "write": []}
+        self._silence = None if self._patience is None else Silence(self._patience)
         self._seats: dict[str, AbstractContextManager[Any]]
+        self._single = self._database.name == "sqlite"
         if self._single:  # a lock takes a tenth of a semaphore's time
             self._seats = {"read": threading.Lock(), "write": threading.Lock()}
         else:
@@ -80,7 +102,7 @@ class Pool:
             StoreError: what the database answered, typed.
             ConfigurationError: it would wait for a held claim that this thread is inside of.
         """
-        holding.refuse_inside(self._database, self._table, operation)
+        self.refuse_inside(operation)
         return _again(lambda: self._run_once(operation))
 
     def run_soon(self, operation: Operation[T], threads: Callable[[Callable[[], None]], object]) -> Future[T]:
@@ -123,13 +145,8 @@ class Pool:
         with self.connection(operation.access) as connection:
             if self._silence is None:
                 return self._run_on(connection, operation)
-            timer = threading.Timer(self._silence, connection.hang_up)
-            timer.daemon = True
-            timer.start()
-            try:
+            with self._silence.over(connection):
                 return self._run_on(connection, operation)
-            finally:
-                timer.cancel()
 
     def _run_on(self, connection: Any, operation: Operation[T]) -> T:
         after: list[Call] = []
@@ -147,9 +164,6 @@ class Pool:
             for call in after:
                 connection.execute(call)
         return result
-
-    def _opens(self, access: Access) -> bool:
-        return access is Access.TRANSACTION or (access is Access.WRITE and self._whole)
 
     @contextmanager
     def connection(self, access: Access = Access.WRITE) -> Iterator[Any]:
@@ -189,6 +203,8 @@ class Pool:
 
     def close(self) -> None:
         """Close what is idle; what is lent is closed when it is given back."""
+        if self._silence is not None:
+            self._silence.close()
         with self._lock:
             closed, self._idle = self._idle, {"read": [], "write": []}
         for idle in closed.values():
@@ -196,23 +212,10 @@ class Pool:
                 connection.close()
 
 
-class AsyncPool:
-    """Async connections of psycopg's, at most ``size`` for each event loop; the arguments are ``Pool``'s."""
+class AsyncPool(_Connections):
+    """Async connections of psycopg's, at most ``size`` for each event loop."""
 
-    def __init__(
-        self,
-        database: Database,
-        statements: Statements,
-        size: int,
-        *,
-        whole: bool = False,
-        silence: float | None = None,
-    ) -> None:
-        self._database = database
-        self._statements = statements
-        self._whole = whole
-        self._size = size
-        self._silence = silence
+    def _reset(self) -> None:
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[list[Any], asyncio.Semaphore]]
         self._loops = WeakKeyDictionary()
 
@@ -223,7 +226,7 @@ class AsyncPool:
             StoreError: what the database answered, typed.
             ConfigurationError: it would wait for a held claim that this task is inside of.
         """
-        holding.refuse_inside(self._database, self._statements.layout.base.fullname, operation)
+        self.refuse_inside(operation)
         for left in reversed(range(_TRIES)):
             try:
                 return await self._run_once(operation)
@@ -235,9 +238,9 @@ class AsyncPool:
 
     async def _run_once(self, operation: Operation[T]) -> T:
         async with self.connection() as connection:
-            if self._silence is None:
+            if self._patience is None:
                 return await self._run_on(connection, operation)
-            timer = asyncio.get_running_loop().call_later(self._silence, connection.hang_up)
+            timer = asyncio.get_running_loop().call_later(self._patience, connection.hang_up)
             try:
                 return await self._run_on(connection, operation)
             finally:
@@ -245,7 +248,7 @@ class AsyncPool:
 
     async def _run_on(self, connection: Any, operation: Operation[T]) -> T:
         after: list[Call] = []
-        if operation.access is Access.READ or (operation.access is Access.WRITE and not self._whole):
+        if not self._opens(operation.access):
             result = await run_async(operation, connection, after)
         else:
             await connection.begin()
@@ -307,20 +310,15 @@ class AsyncPool:
 
 
 class ThreadPool:
-    """A sync pool behind a few threads, for async code: one hop for each operation."""
+    """A sync pool behind a few threads, for async code: one hop for each operation.
 
-    def __init__(
-        self,
-        database: Database,
-        statements: Statements,
-        size: int,
-        *,
-        whole: bool = False,
-        silence: float | None = None,
-    ) -> None:
-        self._pool = Pool(database, statements, size, whole=whole, silence=silence)
-        self._database = database
-        self._table = statements.layout.base.fullname
+    Args:
+        pool: the sync pool.
+        size: the most threads.
+    """
+
+    def __init__(self, pool: Pool, size: int) -> None:
+        self._pool = pool
         self._size = size
         self._threads = self._new_threads()
 
@@ -329,7 +327,7 @@ class ThreadPool:
 
     async def run(self, operation: Operation[T]) -> T:
         """``Pool.run`` in a thread, which knows nothing of the task's held claims."""
-        holding.refuse_inside(self._database, self._table, operation)
+        self._pool.refuse_inside(operation)
         if self._pool.shares(operation):
             return await asyncio.wrap_future(self._pool.run_soon(operation, self._in_thread))
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._pool.run, operation)

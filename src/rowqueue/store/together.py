@@ -144,6 +144,8 @@ class Together:
                 each.wake()
 
     def _next(self, taken: int) -> Entry[Any] | None:
+        if not self._waiting:  # as mostly: no lock for that
+            return None
         with self._lock:
             if taken >= MOST or not self._waiting:
                 return None
@@ -183,6 +185,7 @@ def _write(connection: Writer, group: list[Entry[Any]], more: Callable[[], Entry
         if committed and connection.usable():
             for entry in group:
                 entry.fate = Fate.WRITTEN
-    with suppress(StoreError):
-        for call in after:
-            connection.execute(call)
+    if after:
+        with suppress(StoreError):
+            for call in after:
+                connection.execute(call)
