@@ -191,23 +191,35 @@ def drained(bench_, url, jobs, filled=None, count=0, snapshot=False):
 
 
 def large(server, sizes, count):
-    """A drain beside `count` finished rows, rows scheduled ahead, a backlog behind; and with a snapshot held open."""
+    """A drain beside `count` finished rows, rows scheduled ahead, a backlog behind."""
     rows = []
     with bench(server, sizes) as (bench_, url):
-        for what, filled, snapshot in (
-            (f"drain with {count:,} finished rows", FINISHED, False),
-            (f"drain with {count:,} rows scheduled ahead", AHEAD, False),
-            (f"the foremost of a backlog of {count:,}", BACKLOG, False),
-            ("drain while another connection holds a snapshot", None, True),
+        for what, filled in (
+            (f"drain with {count:,} finished rows", FINISHED),
+            (f"drain with {count:,} rows scheduled ahead", AHEAD),
+            (f"the foremost of a backlog of {count:,}", BACKLOG),
         ):
-
-            def measured(number, what=what, filled=filled, snapshot=snapshot):
-                print(f"{what}: round {number + 1}", file=sys.stderr, flush=True)
-                empty_table = drained(bench_, url, sizes.jobs)
-                return drained(bench_, url, sizes.jobs, filled, count if filled else 0, snapshot), empty_table
-
-            rows += pairs(what, "jobs/s", "the same on an empty table", sizes.rounds, measured)
+            rows += beside_empty(bench_, url, sizes, what, filled=filled, count=count)
     return rows
+
+
+def snapshot(server, sizes):
+    """A drain while another connection has read once in a transaction that stays open: nothing can be cleaned up."""
+    with bench(server, sizes) as (bench_, url):
+        return beside_empty(
+            bench_, url, sizes, "drain while another connection holds a snapshot", snapshot=True
+        )
+
+
+def beside_empty(bench_, url, sizes, what, **circumstances):
+    """A drain under circumstances and, in turn with it, the same drain on an empty table."""
+
+    def measured(number):
+        print(f"{what}: round {number + 1}", file=sys.stderr, flush=True)
+        empty_table = drained(bench_, url, sizes.jobs)
+        return drained(bench_, url, sizes.jobs, **circumstances), empty_table
+
+    return pairs(what, "jobs/s", "the same on an empty table", sizes.rounds, measured)
 
 
 def handlers(server, sizes):
