@@ -290,9 +290,7 @@ def _take(store: AsyncStore, options: WorkerOptions) -> Take:
 
     async def take(wanted: dict[str, int], limit: int) -> list[Claim] | None:
         after, began = marks.now(), time.monotonic()
-        operation = claim(
-            store.settings, limit, wanted, None, None, options.lease, options.worker_id, after
-        )
+        operation = claim(store.settings, limit, wanted, None, None, options.lease, options.worker_id, after)
         claims = await store.run(operation)
         marks.note(wanted, after, claims, time.monotonic() - began)
         return claims

@@ -178,10 +178,16 @@ FROM unnest((SELECT %(given_queue)b::TEXT[] AS anon_2)) WITH ORDINALITY AS given
 
 -- claim
 UPDATE rowqueue_job SET state='running', attempt=(rowqueue_job.attempt + 1), lease=(rowqueue_job.lease + 1), leased_until=(statement_timestamp() + (%(duration)s * interval '1 second')), attempted_at=statement_timestamp(), attempted_by=%(worker)s::VARCHAR WHERE ctid = ANY (array((SELECT picked.place
-FROM unnest((SELECT %(wanted_queue)b::TEXT[] AS anon_1), (SELECT %(wanted_slots)b::INTEGER[] AS anon_2)) WITH ORDINALITY AS wanted(queue, slots, ordinal) JOIN LATERAL (SELECT ready.ctid AS place
+FROM unnest((SELECT %(wanted_queue)b::TEXT[] AS anon_1), (SELECT %(wanted_slots)b::INTEGER[] AS anon_2), (SELECT %(wanted_after_priority)b::SMALLINT[] AS anon_3), (SELECT %(wanted_after_at)b::TIMESTAMP WITH TIME ZONE[] AS anon_4), (SELECT %(wanted_after_id)b::BIGINT[] AS anon_5)) WITH ORDINALITY AS wanted(queue, slots, after_priority, after_at, after_id, ordinal) JOIN LATERAL (SELECT behind.place AS place
+FROM LATERAL (SELECT ready.ctid AS place
 FROM rowqueue_job AS ready
-WHERE ready.queue = wanted.queue AND ready.state = 'available' ORDER BY ready.priority, ready.scheduled_at, ready.id
- LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS picked ON true
+WHERE ready.queue = wanted.queue AND ready.state = 'available' AND (ready.priority, ready.scheduled_at, ready.id) > (wanted.after_priority, wanted.after_at, wanted.after_id) ORDER BY ready.priority, ready.scheduled_at, ready.id
+ LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS behind UNION ALL SELECT before.place AS place
+FROM LATERAL (SELECT ready.ctid AS place
+FROM rowqueue_job AS ready
+WHERE ready.queue = wanted.queue AND ready.state = 'available' AND (ready.priority, ready.scheduled_at, ready.id) <= (wanted.after_priority, wanted.after_at, wanted.after_id) ORDER BY ready.priority, ready.scheduled_at, ready.id
+ LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS before
+ LIMIT wanted.slots) AS picked ON true
 WHERE NOT (EXISTS (SELECT *
 FROM rowqueue_queue
 WHERE rowqueue_queue.name = wanted.queue AND rowqueue_queue.paused_at IS NOT NULL))
@@ -189,10 +195,16 @@ WHERE rowqueue_queue.name = wanted.queue AND rowqueue_queue.paused_at IS NOT NUL
 
 -- claim_kinds
 UPDATE rowqueue_job SET state='running', attempt=(rowqueue_job.attempt + 1), lease=(rowqueue_job.lease + 1), leased_until=(statement_timestamp() + (%(duration)s * interval '1 second')), attempted_at=statement_timestamp(), attempted_by=%(worker)s::VARCHAR WHERE ctid = ANY (array((SELECT picked.place
-FROM unnest((SELECT %(wanted_queue)b::TEXT[] AS anon_1), (SELECT %(wanted_slots)b::INTEGER[] AS anon_2)) WITH ORDINALITY AS wanted(queue, slots, ordinal) JOIN LATERAL (SELECT ready.ctid AS place
+FROM unnest((SELECT %(wanted_queue)b::TEXT[] AS anon_1), (SELECT %(wanted_slots)b::INTEGER[] AS anon_2), (SELECT %(wanted_after_priority)b::SMALLINT[] AS anon_3), (SELECT %(wanted_after_at)b::TIMESTAMP WITH TIME ZONE[] AS anon_4), (SELECT %(wanted_after_id)b::BIGINT[] AS anon_5)) WITH ORDINALITY AS wanted(queue, slots, after_priority, after_at, after_id, ordinal) JOIN LATERAL (SELECT behind.place AS place
+FROM LATERAL (SELECT ready.ctid AS place
 FROM rowqueue_job AS ready
-WHERE ready.queue = wanted.queue AND ready.state = 'available' AND ready.kind = ANY (%(kinds)b::TEXT[]) ORDER BY ready.priority, ready.scheduled_at, ready.id
- LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS picked ON true
+WHERE ready.queue = wanted.queue AND ready.state = 'available' AND ready.kind = ANY (%(kinds)b::TEXT[]) AND (ready.priority, ready.scheduled_at, ready.id) > (wanted.after_priority, wanted.after_at, wanted.after_id) ORDER BY ready.priority, ready.scheduled_at, ready.id
+ LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS behind UNION ALL SELECT before.place AS place
+FROM LATERAL (SELECT ready.ctid AS place
+FROM rowqueue_job AS ready
+WHERE ready.queue = wanted.queue AND ready.state = 'available' AND ready.kind = ANY (%(kinds)b::TEXT[]) AND (ready.priority, ready.scheduled_at, ready.id) <= (wanted.after_priority, wanted.after_at, wanted.after_id) ORDER BY ready.priority, ready.scheduled_at, ready.id
+ LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS before
+ LIMIT wanted.slots) AS picked ON true
 WHERE NOT (EXISTS (SELECT *
 FROM rowqueue_queue
 WHERE rowqueue_queue.name = wanted.queue AND rowqueue_queue.paused_at IS NOT NULL))
