@@ -20,6 +20,7 @@ from rowqueue.core.errors import InvalidArguments
 from rowqueue.core.quick import maker
 from rowqueue.core.states import State
 from rowqueue.core.values import Enqueued, Job, Json, NewJob, Seconds, seconds_of
+from rowqueue.operations.enqueue import Alike
 from rowqueue.store.borrowed import AsyncBoundStore
 
 P = ParamSpec("P")
@@ -300,25 +301,28 @@ class JobFunction(Generic[P, R_co]):
         Raises:
             InvalidArguments: the arguments are another job's.
         """
+        return _make_new_job(kind=self.kind, args=self._own(arguments), **self._fields)
+
+    def _own(self, arguments: Arguments) -> dict[str, Json]:
         if arguments.kind != self.kind:
             raise InvalidArguments(
                 f"{self.kind} got arguments of {arguments.kind}: make them with its own args(...)"
             )
-        return _make_new_job(kind=self.kind, args=arguments.values, **self._fields)
+        return arguments.values
 
     def _new_job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         return NewJob(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
 
-    def _new_jobs(self, batch: Batch) -> list[NewJob]:
-        jobs: list[NewJob] = []
+    def _new_jobs(self, batch: Batch) -> Alike:
+        arguments: list[dict[str, Json]] = []
         for index, element in enumerate(batch):
-            if isinstance(element, Arguments):
-                jobs.append(self.new_job(element))
-            elif isinstance(element, tuple):
-                jobs.append(_make_new_job(kind=self.kind, args=self._encode(element, {}), **self._fields))
+            if isinstance(element, tuple):
+                arguments.append(self._encode(element, {}))
+            elif isinstance(element, Arguments):
+                arguments.append(self._own(element))
             else:
                 raise InvalidArguments(
                     f"element {index} for {self.kind} is a {type(element).__name__}: pass its own args(...) or"
                     " a tuple of its arguments, such as (1,)"
                 )
-        return jobs
+        return Alike(NewJob(kind=self.kind, **self._fields), arguments)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, overload
 
 from rowqueue.core import names, payload
 from rowqueue.core.errors import ConfigurationError, InvalidArguments, StoreError, UniqueConflict
-from rowqueue.core.quick import maker
+from rowqueue.core.quick import maker, undisturbed
 from rowqueue.core.states import UNFINISHED, State, mask_of
 from rowqueue.core.values import Enqueued, Job, NewJob, seconds_of
 from rowqueue.operations.base import Access, Operation, Steps
@@ -48,8 +48,39 @@ class _Prepared:
         key: str | None = self.rest["unique_key"]
         return key
 
+    def answer(self, row: Row) -> Enqueued:
+        """What it became."""
+        return _inserted(self.job, self.job.args, self.rest, row)
+
 
 _make_prepared = maker(_Prepared)
+
+
+class Alike(Sequence[NewJob]):
+    """Jobs that differ in their arguments only; enqueueing many of them takes half of the time.
+
+    Args:
+        job: what they have in common.
+        arguments: of each, by name.
+    """
+
+    __slots__ = ("arguments", "job")
+
+    def __init__(self, job: NewJob, arguments: Sequence[dict[str, Any]]) -> None:
+        self.job = job
+        self.arguments = arguments
+
+    def __len__(self) -> int:
+        return len(self.arguments)
+
+    @overload
+    def __getitem__(self, index: int) -> NewJob: ...
+    @overload
+    def __getitem__(self, index: slice) -> Alike: ...
+    def __getitem__(self, index: int | slice) -> NewJob | Alike:
+        if isinstance(index, slice):
+            return Alike(self.job, self.arguments[index])
+        return replace(self.job, args=self.arguments[index])
 
 
 def enqueue(
@@ -67,13 +98,20 @@ def enqueue(
         ConfigurationError: an option of a job is wrong; nothing was written.
         InvalidArguments: arguments, tags or meta cannot be stored; nothing was written.
     """
+    if isinstance(jobs, Alike) and len(jobs) > 1 and jobs.job.unique_key is None:
+        rest, texts = _prepare_alike(jobs, settings)
+        return Operation(lambda s: _enqueue_alike(s, jobs, rest, texts, aloud), Access.TRANSACTION)
     prepared = _prepare(jobs, settings)
+    if len(prepared) > 1 and (alike := _alike(prepared)) is not None:
+        rest, texts = prepared[0].rest, [each.args for each in prepared]
+        return Operation(lambda s: _enqueue_alike(s, alike, rest, texts, aloud), Access.TRANSACTION)
     access = Access.WRITE if len(prepared) == 1 else Access.TRANSACTION
     return Operation(lambda s: _enqueue(s, prepared, aloud), access)
 
 
 def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[list[Enqueued]]:
-    _check_depth(s, prepared)
+    for each in prepared:
+        _check_depth(s, each.job.kind, (each.args,))
     answers: dict[int, Enqueued] = {}
     told: set[int] = set()
     left = list(range(len(prepared)))
@@ -85,7 +123,7 @@ def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[lis
         if len(rows) == len(left):
             rows.sort()  # by id, which the database gave in the order of the rows
             for index, row in zip(left, rows, strict=True):
-                answers[index] = _inserted(prepared[index], row)
+                answers[index] = prepared[index].answer(row)
             break
         left = _match(left, rows, prepared, answers)
         keys: list[Any] = sorted({prepared[index].unique_key for index in left})
@@ -103,17 +141,42 @@ def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[lis
     return [answers[index] for index in range(len(prepared))]
 
 
+def _enqueue_alike(
+    s: Statements, jobs: Alike, rest: dict[str, Any], texts: list[str], aloud: bool
+) -> Steps[list[Enqueued]]:
+    """Without a unique key nothing can be taken: one statement."""
+    job = jobs.job
+    _check_depth(s, job.kind, texts)
+    rows = yield s.call_rows("enqueue_alike", "given", {"args": texts}, **rest, aloud=aloud)
+    told = any(row[-1] for row in rows)
+    if s.dialect.gathers:
+        ((ids, *same, _),) = rows
+        rows = [(key, *same) for key in ids or ()]
+    if len(rows) != len(texts):
+        raise StoreError("the database left out jobs that have no unique key: is there a constraint of yours?")
+    rows.sort()  # by id, which the database gave in the order of the rows
+    if told and not aloud:
+        yield from tell(s, [(rows[0][1], job.queue)])
+    with undisturbed():
+        return [_inserted(job, args, rest, row) for args, row in zip(jobs.arguments, rows, strict=True)]
+
+
+def _alike(prepared: list[_Prepared]) -> Alike | None:
+    first = prepared[0]
+    if first.unique_key is not None or any(each.rest is not first.rest for each in prepared):
+        return None
+    return Alike(first.job, [each.job.args for each in prepared])
+
+
 def _insert(s: Statements, prepared: list[_Prepared], aloud: bool) -> Call:
     first = prepared[0]
     if len(prepared) == 1:
         if (plain := first.plain) is not None:
             return s.call("enqueue_plain", **plain, args=first.args, aloud=aloud)
         return s.call("enqueue", **first.rest, args=first.args, aloud=aloud)
-    arguments = [each.args for each in prepared]
-    if first.unique_key is None and all(each.rest is first.rest for each in prepared):
-        return s.call_rows("enqueue_alike", "given", {"args": arguments}, **first.rest, aloud=aloud)
     columns = {name: [each.rest[name] for each in prepared] for name in _REST}
-    in_order = {name: arguments if name == "args" else columns[name] for name in GIVEN}
+    columns["args"] = [each.args for each in prepared]
+    in_order = {name: columns[name] for name in GIVEN}
     return s.call_rows("enqueue_many", "given", in_order, aloud=aloud)
 
 
@@ -134,20 +197,28 @@ def _match(
         if row is None:
             missing.append(index)
         else:
-            answers[index] = _inserted(prepared[index], row)
+            answers[index] = prepared[index].answer(row)
     return missing
 
 
-def _check_depth(s: Statements, prepared: list[_Prepared]) -> None:
+def _check_depth(s: Statements, kind: str, texts: Iterable[str]) -> None:
     """Refuse what the database's own check of JSON would."""
     limit = s.dialect.json_depth
     if limit is None:
         return
-    for each in prepared:
-        if each.args.count("[") + each.args.count("{") > limit and payload.depth_of(each.args) > limit:
+    for text in texts:
+        if text.count("[") + text.count("{") > limit and payload.depth_of(text) > limit:
             raise InvalidArguments(
-                f"the arguments of {each.job.kind} are nested deeper than the {limit} levels that MariaDB checks"
+                f"the arguments of {kind} are nested deeper than the {limit} levels that MariaDB checks"
             )
+
+
+def _prepare_alike(jobs: Alike, settings: StoreSettings) -> tuple[dict[str, Any], list[str]]:
+    """The parameters of all jobs, checked, and the arguments of each as text."""
+    what, limit = f"the arguments of {jobs.job.kind}", settings.payload_limit
+    with undisturbed():
+        texts = [payload.encode(args, what, limit=limit) for args in jobs.arguments]
+    return _checked(jobs.job, settings), texts
 
 
 def _prepare(jobs: Sequence[NewJob], settings: StoreSettings) -> list[_Prepared]:
@@ -220,16 +291,15 @@ def _mask(job: NewJob) -> int | None:
     return mask_of(frozenset(map(State, job.unique_states)))
 
 
-def _inserted(prepared: _Prepared, row: Row) -> Enqueued:
+def _inserted(job: NewJob, args: dict[str, Any], rest: dict[str, Any], row: Row) -> Enqueued:
     """The new row as it stands, made of what was given and what the database decided."""
-    job, rest = prepared.job, prepared.rest
     made = _make_job(
         row[0],
         job.kind,
         job.queue,
         _STATES[row[1]],
         job.priority,
-        job.args,
+        args,
         row[2],
         0,
         rest["max_attempts"],
