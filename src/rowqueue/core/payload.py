@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from types import NoneType
 from typing import Any
 
 from rowqueue.core.errors import InvalidArguments, PayloadTooLarge
@@ -28,6 +29,9 @@ def _writer() -> Callable[[Any], str]:
 
 
 _write = _writer()
+_PLAIN = frozenset({str, int, bool, NoneType})
+"""What JSON can hold whatever its value; a number of too many digits is found by the writer."""
+
 _OUTSIDE = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -85,7 +89,7 @@ def decode(text: str) -> Any:
 
 def _check(value: Any, what: str, depth: int) -> None:
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind in _PLAIN:
         return
     if kind is float:
         if not math.isfinite(value):
@@ -97,10 +101,12 @@ def _check(value: Any, what: str, depth: int) -> None:
         for key, item in value.items():
             if type(key) is not str:
                 raise InvalidArguments(f"{what} have a key of type {type(key).__name__}: JSON keys are text")
-            _check(item, what, depth + 1)
+            if type(item) not in _PLAIN:
+                _check(item, what, depth + 1)
     elif kind is list or kind is tuple:
         for item in value:
-            _check(item, what, depth + 1)
+            if type(item) not in _PLAIN:
+                _check(item, what, depth + 1)
     else:
         hint = (
             "encode bytes as base64 text" if kind is bytes else "pass plain data, or annotate the parameter"

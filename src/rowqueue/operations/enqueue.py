@@ -149,16 +149,19 @@ def _enqueue_alike(
     _check_depth(s, job.kind, texts)
     rows = yield s.call_rows("enqueue_alike", "given", {"args": texts}, **rest, aloud=aloud)
     told = any(row[-1] for row in rows)
-    if s.dialect.gathers:
-        ((ids, *same, _),) = rows
-        rows = [(key, *same) for key in ids or ()]
-    if len(rows) != len(texts):
-        raise StoreError("the database left out jobs that have no unique key: is there a constraint of yours?")
-    rows.sort()  # by id, which the database gave in the order of the rows
-    if told and not aloud:
-        yield from tell(s, [(rows[0][1], job.queue)])
     with undisturbed():
-        return [_inserted(job, args, rest, row) for args, row in zip(jobs.arguments, rows, strict=True)]
+        if s.dialect.gathers:
+            ((ids, *same, _),) = rows
+            rows = [(key, *same) for key in ids or ()]
+        if len(rows) != len(texts):
+            raise StoreError(
+                "the database left out jobs that have no unique key: is there a constraint of yours?"
+            )
+        rows.sort()  # by id, which the database gave in the order of the rows
+        answers = [_inserted(job, args, rest, row) for args, row in zip(jobs.arguments, rows, strict=True)]
+    if told and not aloud:
+        yield from tell(s, [(answers[0].job.state.value, job.queue)])
+    return answers
 
 
 def _alike(prepared: list[_Prepared]) -> Alike | None:

@@ -109,7 +109,9 @@ def _gathered(parts: Parts, insert: Any) -> Any:
     made = insert.returning(c.id, c.state, c.scheduled_at, c.created_at).cte("made")
     ids = sa.func.array_agg(made.c.id, type_=sa.types.NullType()).label("ids")
     state, due, created = (sa.func.min(made.c[name]) for name in ("state", "scheduled_at", "created_at"))
-    return sa.select(ids, state, due, created, told(parts, param("queue", sa.Text()), state)).select_from(made)
+    return sa.select(ids, state, due, created, told(parts, param("queue", sa.Text()), state)).select_from(
+        made
+    )
 
 
 def holders(parts: Parts) -> Any:
