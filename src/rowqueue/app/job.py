@@ -131,14 +131,11 @@ class JobFunction(Generic[P, R_co]):
         Raises:
             InvalidArguments: the arguments do not fit the function's annotations, or cannot be stored.
         """
-        return self._stores.sync.enqueue(
-            NewJob(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
-        )
+        return self._stores.sync.enqueue(self._new_job(*args, **kwargs))
 
     async def enqueue_async(self, *args: P.args, **kwargs: P.kwargs) -> Enqueued:
         """``enqueue``, awaited."""
-        job = NewJob(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
-        return await self._stores.asynchronous.enqueue(job)
+        return await self._stores.asynchronous.enqueue(self._new_job(*args, **kwargs))
 
     def enqueue_many(self, batch: Batch) -> list[Enqueued]:
         """Enqueue it once for each element, all or none, in one transaction.
@@ -311,7 +308,7 @@ class JobFunction(Generic[P, R_co]):
         return arguments.values
 
     def _new_job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
-        return NewJob(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
+        return _make_new_job(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
 
     def _new_jobs(self, batch: Batch) -> Alike:
         arguments: list[dict[str, Json]] = []

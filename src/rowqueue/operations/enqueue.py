@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, overload
 
 from rowqueue.core import names, payload
@@ -20,10 +20,12 @@ from rowqueue.sql.compiled import Call, Row
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.statements.enqueue import GIVEN, PLAIN
 
+_LEFT_OUT = "the database left out a job that has no unique key: is there a constraint of yours?"
 _ROUNDS = 20
 _REST = tuple(name for name in GIVEN if name != "args")
 _OPTIONAL = tuple(name for name in GIVEN if name not in PLAIN)
-_beside_arguments = attrgetter(*_REST)
+_USUAL = tuple(name for name in PLAIN if name != "args")
+_beside_arguments, _optional_of = attrgetter(*_REST), itemgetter(*_OPTIONAL)
 _STATES = {state.value: state for state in State}
 _make_job, _make_enqueued = maker(Job), maker(Enqueued)
 
@@ -39,9 +41,9 @@ class _Prepared:
     @property
     def plain(self) -> dict[str, Any] | None:
         """What is bound where no option is used that most jobs do not use; None where one is."""
-        if any(self.rest[name] for name in _OPTIONAL):
+        if any(_optional_of(self.rest)):
             return None
-        return {name: self.rest[name] for name in PLAIN if name != "args"}
+        return {name: self.rest[name] for name in _USUAL}
 
     @property
     def unique_key(self) -> str | None:
@@ -105,6 +107,8 @@ def enqueue(
     if len(prepared) > 1 and (alike := _alike(prepared)) is not None:
         rest, texts = prepared[0].rest, [each.args for each in prepared]
         return Operation(lambda s: _enqueue_alike(s, alike, rest, texts, aloud), Access.TRANSACTION)
+    if len(prepared) == 1 and (plain := prepared[0].plain) is not None:
+        return Operation(lambda s: _enqueue_plain(s, prepared[0], plain, aloud), Access.WRITE)
     access = Access.WRITE if len(prepared) == 1 else Access.TRANSACTION
     return Operation(lambda s: _enqueue(s, prepared, aloud), access)
 
@@ -141,6 +145,20 @@ def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[lis
     return [answers[index] for index in range(len(prepared))]
 
 
+def _enqueue_plain(
+    s: Statements, prepared: _Prepared, plain: dict[str, Any], aloud: bool
+) -> Steps[list[Enqueued]]:
+    """One job that no key can keep out."""
+    _check_depth(s, plain["kind"], (prepared.args,))
+    rows = yield s.call("enqueue_plain", **plain, args=prepared.args, aloud=aloud)
+    if not rows:
+        raise StoreError(_LEFT_OUT)
+    key, now, told = rows[0]
+    if told and not aloud:
+        yield from tell(s, [(State.AVAILABLE.value, plain["queue"])])
+    return [prepared.answer((key, State.AVAILABLE.value, now, now))]
+
+
 def _enqueue_alike(
     s: Statements, jobs: Alike, rest: dict[str, Any], texts: list[str], aloud: bool
 ) -> Steps[list[Enqueued]]:
@@ -154,9 +172,7 @@ def _enqueue_alike(
             ((ids, *same, _),) = rows
             rows = [(key, *same) for key in ids or ()]
         if len(rows) != len(texts):
-            raise StoreError(
-                "the database left out jobs that have no unique key: is there a constraint of yours?"
-            )
+            raise StoreError(_LEFT_OUT)
         rows.sort()  # by id, which the database gave in the order of the rows
         answers = [_inserted(job, args, rest, row) for args, row in zip(jobs.arguments, rows, strict=True)]
     if told and not aloud:
@@ -174,8 +190,6 @@ def _alike(prepared: list[_Prepared]) -> Alike | None:
 def _insert(s: Statements, prepared: list[_Prepared], aloud: bool) -> Call:
     first = prepared[0]
     if len(prepared) == 1:
-        if (plain := first.plain) is not None:
-            return s.call("enqueue_plain", **plain, args=first.args, aloud=aloud)
         return s.call("enqueue", **first.rest, args=first.args, aloud=aloud)
     columns = {name: [each.rest[name] for each in prepared] for name in _REST}
     columns["args"] = [each.args for each in prepared]
@@ -194,9 +208,7 @@ def _match(
         key = prepared[index].unique_key
         row = next(plain, None) if key is None else keyed.pop(key, None)
         if row is None and key is None:
-            raise StoreError(
-                "the database left out a job that has no unique key: is there a constraint of yours?"
-            )
+            raise StoreError(_LEFT_OUT)
         if row is None:
             missing.append(index)
         else:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
+from rowqueue.core.quick import maker
 from rowqueue.sql.compiled import Call, Statement
 from rowqueue.sql.dialects import Dialect
 from rowqueue.sql.layout import Layout, default_layout
@@ -30,6 +31,7 @@ from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.tables import Tables
 
 Builder: TypeAlias = Callable[[Parts], Any]
+_make_call = maker(Call)
 
 BUILDERS: Mapping[str, Builder] = {
     "enqueue": enqueue.enqueue,
@@ -246,8 +248,8 @@ class Statements:
 
     def call(self, name: str, /, **values: Any) -> Call:
         """A statement with its values."""
-        return Call(self[name], values)
+        return _make_call(self[name], values)
 
     def call_rows(self, name: str, rows: str, columns: Mapping[str, list[Any]], /, **values: Any) -> Call:
         """A statement over rows of parameters, with its other values."""
-        return Call(self[name], {**self.dialect.pack_rows(rows, columns), **values})
+        return _make_call(self[name], {**self.dialect.pack_rows(rows, columns), **values})

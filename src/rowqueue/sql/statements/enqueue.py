@@ -66,15 +66,17 @@ def enqueue(parts: Parts) -> Any:
 
 
 def enqueue_plain(parts: Parts) -> Any:
-    """One job without any option but its priority: a third of the parameters, and no key that could be taken."""
+    """One job without any option but its priority: a third of the parameters, and no key that could be taken.
+
+    What comes back is what is not known: its id and the time of its enqueue.
+    """
     now = parts.now()
     values: dict[str, Any] = {name: param(name, GIVEN[name]) for name in PLAIN}
     values["args"] = sa.cast(values["args"], JsonText())
     decided = {"state": parts.state(State.AVAILABLE), "scheduled_at": now, "created_at": now}
     insert = sa.insert(parts.tables.job).values(**values, **decided)
-    return insert.returning(
-        *(parts.tables.job.c[name] for name in RETURNED), told(parts, param("queue", sa.Text()))
-    )
+    c, state = parts.tables.job.c, parts.state(State.AVAILABLE)
+    return insert.returning(c.id, c.created_at, told(parts, param("queue", sa.Text()), state))
 
 
 def enqueue_many(parts: Parts, *, alike: bool = False) -> Any:

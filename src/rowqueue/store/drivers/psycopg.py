@@ -18,6 +18,9 @@ from rowqueue.sql.types import NAMES_OF_UTC
 from rowqueue.store.drivers.faults import from_sqlstate
 
 
+_UTC = frozenset(name.encode() for name in NAMES_OF_UTC)
+
+
 def translate(error: psycopg.Error) -> StoreError:
     """What a psycopg error means."""
     broken = error.sqlstate is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
@@ -149,7 +152,7 @@ def _hang_up(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> Non
 
 def _is_utc(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
     """It reads moments in UTC; asked each time, because a session of the caller's may change that."""
-    return raw.info.parameter_status("TimeZone") in NAMES_OF_UTC
+    return raw.pgconn.parameter_status(b"TimeZone") in _UTC
 
 
 def _usable(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
