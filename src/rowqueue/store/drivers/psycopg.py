@@ -17,7 +17,6 @@ from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.types import NAMES_OF_UTC
 from rowqueue.store.drivers.faults import from_sqlstate
 
-
 _UTC = frozenset(name.encode() for name in NAMES_OF_UTC)
 
 
