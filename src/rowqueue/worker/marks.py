@@ -49,15 +49,15 @@ class Marks:
             took: seconds.
         """
         due = self._clock() + min(LONGEST, SHARE * took)
-        got = Counter(claim.job.queue for claim in claims)
-        first = {claim.job.queue: claim.job for claim in reversed(claims)}
-        last = {claim.job.queue: claim.job for claim in claims}
+        queues = [claim.job.queue for claim in claims]
+        got = Counter(queues)
         for queue, slots in wanted.items():
             _, until = self._marks.pop(queue, (None, due))
             if got[queue] < slots:
                 continue
+            first, last = queues.index(queue), len(queues) - 1 - queues[::-1].index(queue)
             if queue not in after:
                 until = due
-            elif place_of(first[queue]) <= after[queue]:  # nothing was left behind it
+            elif place_of(claims[first].job) <= after[queue]:  # nothing was left behind it
                 continue
-            self._marks[queue] = (place_of(last[queue]), until)
+            self._marks[queue] = (place_of(claims[last].job), until)
