@@ -17,7 +17,7 @@ from rowqueue.app.options import Options, refuse_unknown
 from rowqueue.app.stores import Stores
 from rowqueue.core.backfill import Backfilled
 from rowqueue.core.errors import InvalidArguments
-from rowqueue.core.quick import maker
+from rowqueue.core.quick import maker, undisturbed
 from rowqueue.core.states import State
 from rowqueue.core.values import Enqueued, Job, Json, NewJob, Seconds, seconds_of
 from rowqueue.operations.enqueue import Alike
@@ -298,9 +298,14 @@ class JobFunction(Generic[P, R_co]):
         Raises:
             InvalidArguments: the arguments are another job's.
         """
-        return _make_new_job(kind=self.kind, args=self._own(arguments), **self._fields)
+        return _make_new_job(kind=self.kind, args=self._own(arguments, 0), **self._fields)
 
-    def _own(self, arguments: Arguments) -> dict[str, Json]:
+    def _own(self, arguments: Any, index: int) -> dict[str, Json]:
+        if not isinstance(arguments, Arguments):
+            raise InvalidArguments(
+                f"element {index} for {self.kind} is a {type(arguments).__name__}: pass its own args(...) or"
+                " a tuple of its arguments, such as (1,)"
+            )
         if arguments.kind != self.kind:
             raise InvalidArguments(
                 f"{self.kind} got arguments of {arguments.kind}: make them with its own args(...)"
@@ -311,15 +316,10 @@ class JobFunction(Generic[P, R_co]):
         return _make_new_job(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
 
     def _new_jobs(self, batch: Batch) -> Alike:
-        arguments: list[dict[str, Json]] = []
-        for index, element in enumerate(batch):
-            if isinstance(element, tuple):
-                arguments.append(self._encode(element, {}))
-            elif isinstance(element, Arguments):
-                arguments.append(self._own(element))
-            else:
-                raise InvalidArguments(
-                    f"element {index} for {self.kind} is a {type(element).__name__}: pass its own args(...) or"
-                    " a tuple of its arguments, such as (1,)"
-                )
+        encode, none = self._encode, dict[str, Any]()
+        with undisturbed():
+            arguments = [
+                encode(element, none) if isinstance(element, tuple) else self._own(element, index)
+                for index, element in enumerate(batch)
+            ]
         return Alike(NewJob(kind=self.kind, **self._fields), arguments)

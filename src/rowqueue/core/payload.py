@@ -50,7 +50,8 @@ def encode(value: Any, what: str, *, limit: int = PAYLOAD_LIMIT) -> str:
         InvalidArguments: NaN, infinity, bytes, lone surrogates, keys that are not text, other types.
         PayloadTooLarge: longer than the limit.
     """
-    _check(value, what, 0)
+    if type(value) not in _PLAIN:
+        _check(value, what, 0)
     try:
         text = _write(value)
     except ValueError:  # Python's own limit, which its decoder has, too

@@ -102,11 +102,11 @@ def enqueue(
     """
     if isinstance(jobs, Alike) and len(jobs) > 1 and jobs.job.unique_key is None:
         rest, texts = _prepare_alike(jobs, settings)
-        return Operation(lambda s: _enqueue_alike(s, jobs, rest, texts, aloud), Access.TRANSACTION)
+        return Operation(lambda s: _enqueue_alike(s, jobs, rest, texts, aloud), Access.WRITE)
     prepared = _prepare(jobs, settings)
     if len(prepared) > 1 and (alike := _alike(prepared)) is not None:
         rest, texts = prepared[0].rest, [each.args for each in prepared]
-        return Operation(lambda s: _enqueue_alike(s, alike, rest, texts, aloud), Access.TRANSACTION)
+        return Operation(lambda s: _enqueue_alike(s, alike, rest, texts, aloud), Access.WRITE)
     if len(prepared) == 1 and (plain := prepared[0].plain) is not None:
         return Operation(lambda s: _enqueue_plain(s, prepared[0], plain, aloud), Access.WRITE)
     access = Access.WRITE if len(prepared) == 1 else Access.TRANSACTION
