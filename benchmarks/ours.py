@@ -81,13 +81,8 @@ def caller(server, sizes):
             mine.rollback()
             return times["ours"], times["bare"]
 
-        return pairs(
-            "enqueue on the caller's transaction",
-            "µs",
-            "a bare INSERT of the same row on that connection",
-            sizes.rounds,
-            measured,
-        )
+        basis = "a bare INSERT of the same row on that connection"
+        return pairs("enqueue on the caller's transaction", "µs", basis, sizes.rounds, measured)
 
 
 def timed(send, count):
@@ -195,20 +190,19 @@ def large(server, sizes, count):
     rows = []
     with bench(server, sizes) as (bench_, url):
         for what, filled in (
-            (f"drain with {count:,} finished rows", FINISHED),
-            (f"drain with {count:,} rows scheduled ahead", AHEAD),
-            (f"the foremost of a backlog of {count:,}", BACKLOG),
+            ("drain with {:,} finished rows", FINISHED),
+            ("drain with {:,} rows scheduled ahead", AHEAD),
+            ("the foremost of a backlog of {:,}", BACKLOG),
         ):
-            rows += beside_empty(bench_, url, sizes, what, filled=filled, count=count)
+            rows += beside_empty(bench_, url, sizes, what.format(count), filled=filled, count=count)
     return rows
 
 
 def snapshot(server, sizes):
     """A drain while another connection has read once in a transaction that stays open: nothing can be cleaned up."""
     with bench(server, sizes) as (bench_, url):
-        return beside_empty(
-            bench_, url, sizes, "drain while another connection holds a snapshot", snapshot=True
-        )
+        what = "drain while another connection holds a snapshot"
+        return beside_empty(bench_, url, sizes, what, snapshot=True)
 
 
 def beside_empty(bench_, url, sizes, what, **circumstances):
