@@ -21,7 +21,7 @@ from rowqueue.bench.report import machine
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / ".bench.json"
 BESIDE = ("one", "bulk", "drain1", "drain2", "pickup")
-ALONE = ("caller", "cost", "large", "handlers", "threads", "mapped", "idle", "imports", "memory")
+ALONE = ("caller", "cost", "large", "snapshot", "handlers", "threads", "mapped", "idle", "imports", "memory")
 
 
 def alone(part, server, sizes, rows):

@@ -81,13 +81,8 @@ def caller(server, sizes):
             mine.rollback()
             return times["ours"], times["bare"]
 
-        return pairs(
-            "enqueue on the caller's transaction",
-            "µs",
-            "a bare INSERT of the same row on that connection",
-            sizes.rounds,
-            measured,
-        )
+        basis = "a bare INSERT of the same row on that connection"
+        return pairs("enqueue on the caller's transaction", "µs", basis, sizes.rounds, measured)
 
 
 def timed(send, count):
@@ -191,23 +186,34 @@ def drained(bench_, url, jobs, filled=None, count=0, snapshot=False):
 
 
 def large(server, sizes, count):
-    """A drain beside `count` finished rows, rows scheduled ahead, a backlog behind; and with a snapshot held open."""
+    """A drain beside `count` finished rows, rows scheduled ahead, a backlog behind."""
     rows = []
     with bench(server, sizes) as (bench_, url):
-        for what, filled, snapshot in (
-            (f"drain with {count:,} finished rows", FINISHED, False),
-            (f"drain with {count:,} rows scheduled ahead", AHEAD, False),
-            (f"the foremost of a backlog of {count:,}", BACKLOG, False),
-            ("drain while another connection holds a snapshot", None, True),
+        for what, filled in (
+            ("drain with {:,} finished rows", FINISHED),
+            ("drain with {:,} rows scheduled ahead", AHEAD),
+            ("the foremost of a backlog of {:,}", BACKLOG),
         ):
-
-            def measured(number, what=what, filled=filled, snapshot=snapshot):
-                print(f"{what}: round {number + 1}", file=sys.stderr, flush=True)
-                empty_table = drained(bench_, url, sizes.jobs)
-                return drained(bench_, url, sizes.jobs, filled, count if filled else 0, snapshot), empty_table
-
-            rows += pairs(what, "jobs/s", "the same on an empty table", sizes.rounds, measured)
+            rows += beside_empty(bench_, url, sizes, what.format(count), filled=filled, count=count)
     return rows
+
+
+def snapshot(server, sizes):
+    """A drain while another connection has read once in a transaction that stays open: nothing can be cleaned up."""
+    with bench(server, sizes) as (bench_, url):
+        what = "drain while another connection holds a snapshot"
+        return beside_empty(bench_, url, sizes, what, snapshot=True)
+
+
+def beside_empty(bench_, url, sizes, what, **circumstances):
+    """A drain under circumstances and, in turn with it, the same drain on an empty table."""
+
+    def measured(number):
+        print(f"{what}: round {number + 1}", file=sys.stderr, flush=True)
+        empty_table = drained(bench_, url, sizes.jobs)
+        return drained(bench_, url, sizes.jobs, **circumstances), empty_table
+
+    return pairs(what, "jobs/s", "the same on an empty table", sizes.rounds, measured)
 
 
 def handlers(server, sizes):

@@ -30,6 +30,7 @@ async def producer(url):
     async def bulk(count):
         await number.enqueue_many_async([(one,) for one in range(count)])
 
+    await app.async_store.check_schema()  # connects, as the others' producers have when the clock starts
     yield number.enqueue_async, bulk
     await app.aclose()
 

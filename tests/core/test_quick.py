@@ -1,11 +1,12 @@
 """Values made quickly are the values themselves."""
 
+import gc
 from dataclasses import FrozenInstanceError, dataclass, fields
 
 import pytest
 
 from rowqueue.core.finish import Finish
-from rowqueue.core.quick import maker
+from rowqueue.core.quick import maker, undisturbed
 from rowqueue.core.states import Verb
 from rowqueue.core.values import Claim, Enqueued, Job, NewJob, Outcome
 
@@ -33,3 +34,18 @@ def test_a_class_without_slots_is_refused() -> None:
 
     with pytest.raises(TypeError):
         maker(Open)(1)
+
+
+def test_the_garbage_collector_waits_and_is_as_it_was_afterwards() -> None:
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="no"), undisturbed():
+        assert not gc.isenabled()
+        raise ValueError("no")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with undisturbed():
+            pass
+        assert not gc.isenabled(), "somebody else had switched it off"
+    finally:
+        gc.enable()

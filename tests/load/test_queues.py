@@ -88,6 +88,9 @@ def _read(store: Store, url: str) -> int:
             "worker": "w",
             "wanted_queue": QUEUES,
             "wanted_slots": list(wanted.values()),
+            "wanted_after_priority": [claiming.FRONT[0]] * len(QUEUES),
+            "wanted_after_at": [claiming.FRONT[1]] * len(QUEUES),
+            "wanted_after_id": [claiming.FRONT[2]] * len(QUEUES),
         }
         statement = dict(store.statements())["claim"]
         with psycopg.connect(plain_url(url), autocommit=True) as connection:

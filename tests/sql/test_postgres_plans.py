@@ -12,6 +12,8 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from rowqueue.core.values import NewJob
+from rowqueue.operations.claim import FRONT, claim, place_of
 from rowqueue.store.store import Store
 from tests.support.backlog import fill
 from tests.support.explain import Measured, measure
@@ -42,16 +44,12 @@ def cases(ids: dict[str, list[int]], batch: int) -> dict[tuple[str, str], tuple[
     prune = {"age": 86400.0, "queue": None, "limit": batch}
     job = {"id": running[0], "lease": 1}
     return {
-        ("claim", "one queue"): (claim | {"wanted_queue": QUEUES[:1], "wanted_slots": [batch]}, batch),
-        ("claim", "ten queues"): (claim | {"wanted_queue": QUEUES, "wanted_slots": [10] * 10}, batch),
-        ("claim", "more slots than the limit"): (
-            claim | {"wanted_queue": QUEUES, "wanted_slots": [batch] * 10},
-            batch,
-        ),
-        ("claim_kinds", "six kinds of seven"): (
-            claim | {"wanted_queue": QUEUES[:1], "wanted_slots": [batch], "kinds": KINDS},
-            batch,
-        ),
+        ("claim", "one queue"): (claim | wanted(QUEUES[:1], batch), batch),
+        ("claim", "ten queues"): (claim | wanted(QUEUES, 10), batch),
+        ("claim", "more slots than the limit"): (claim | wanted(QUEUES, batch), batch),
+        ("claim", "behind a place"): (claim | wanted(QUEUES[:1], batch, 2), batch),
+        ("claim", "behind the last one"): (claim | wanted(QUEUES[:1], batch, 5), batch),
+        ("claim_kinds", "six kinds of seven"): (claim | wanted(QUEUES[:1], batch) | {"kinds": KINDS}, batch),
         ("claim_ready_queues", ""): ({}, len(QUEUES)),
         ("complete", ""): (fence | {"given_result": nothing}, batch),
         ("complete", "one"): ({"given_id": running[:1], "given_lease": [1], "given_result": [None]}, 1),
@@ -88,6 +86,19 @@ def cases(ids: dict[str, list[int]], batch: int) -> dict[tuple[str, str], tuple[
         ("delete_log", ""): ({"keys": final}, batch),
         ("delete", ""): ({"keys": final}, batch),
     }
+
+
+def wanted(queues: list[str], slots: int, after: int | None = None) -> dict[str, Any]:
+    """The queues of a claim, each behind the last job of a priority."""
+    priority, moment, key = FRONT if after is None else (after, FRONT[1].replace(year=9000), 0)
+    columns = {
+        "queue": queues,
+        "slots": [slots] * len(queues),
+        "after_priority": [priority] * len(queues),
+        "after_at": [moment] * len(queues),
+        "after_id": [key] * len(queues),
+    }
+    return {f"wanted_{name}": values for name, values in columns.items()}
 
 
 NOT_HOT = {
@@ -139,11 +150,11 @@ def test_no_hot_statement_touches_more_rows_than_it_must(
         make_url(postgres_database).set(drivername="postgresql").render_as_string(False), autocommit=True
     ) as connection:
         fill(connection, table, rows, statistics=statistics)
-        wanted = cases(
+        tried = cases(
             {state: _ids(connection, table, state, batch) for state in ("running", "completed", "scheduled")},
             batch,
         )
-        for (name, situation), (values, asked) in wanted.items():
+        for (name, situation), (values, asked) in tried.items():
             for mode in ("force_custom_plan", "force_generic_plan"):
                 found = measure(connection, table, statements[name], values, mode)
                 most = max(most, found.touched / asked)
@@ -161,10 +172,58 @@ def test_no_hot_statement_touches_more_rows_than_it_must(
     publish(
         "#32",
         f"plans over {rows:,} rows, 90 % of them final; statistics: {statistics}",
-        f"{2 * len(wanted)} plans, custom and generic: at most {most:.1f} rows touched and {most_pages:.0f} pages read for one asked for, no scan, no sort",
+        f"{2 * len(tried)} plans, custom and generic: at most {most:.1f} rows touched and {most_pages:.0f} pages read for one asked for, no scan, no sort",
         value=len(wrong),
         bound="plans that touch over 20 rows and twice what is asked for = 0",
     )
+
+
+def test_a_claim_behind_the_last_one_does_not_walk_over_what_was_claimed_before(
+    postgres_database: str,
+) -> None:
+    """A snapshot is open, so what was claimed stays in the index; the control claims from the front, and walks over it."""
+    batch = 100
+    url = make_url(postgres_database).set(drivername="postgresql").render_as_string(False)
+    with (
+        contextlib.closing(Store(postgres_database)) as store,
+        psycopg.connect(url) as reader,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        store.init()
+        store.enqueue_many([NewJob(kind="k", args={"n": n}) for n in range(60 * batch)])
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT 1")
+        last = {}
+        for _ in range(50):
+            operation = claim(store.settings, batch, {"default": batch}, None, None, None, "w", last)
+            claims = store.run(operation)
+            last = {"default": place_of(claims[-1].job)}
+        values = {"limit": batch, "duration": 30.0, "worker": "w"} | wanted(["default"], batch)
+        names = ("wanted_after_priority", "wanted_after_at", "wanted_after_id")
+        behind = {name: [value] for name, value in zip(names, last["default"], strict=True)}
+        index, statement = f"{store.tables.job.name}_claim", dict(store.statements())["claim"]
+        found, control = (
+            entries_read(connection, index, statement, given) for given in (values | behind, values)
+        )
+    assert found <= 2 * batch
+    assert control > 50 * batch, "the control walked over nothing: this test tells nothing"
+
+
+def entries_read(
+    connection: psycopg.Connection[Any], index: str, statement: str, values: dict[str, Any]
+) -> int:
+    """The entries of an index that a statement reads, those of dead rows included."""
+
+    def count() -> int:
+        (found,) = connection.execute(
+            "SELECT pg_stat_get_xact_tuples_returned(%s::regclass)", [index]
+        ).fetchone() or (0,)
+        return int(found)
+
+    with connection.transaction(force_rollback=True):
+        before = count()
+        connection.execute(statement, values)  # type: ignore[call-overload]
+        return count() - before
 
 
 def _ids(connection: psycopg.Connection[Any], table: str, state: str, batch: int) -> list[int]:

@@ -8,6 +8,7 @@ import pytest
 from rowqueue.core.errors import ConfigurationError, InvalidArguments, PayloadTooLarge
 from rowqueue.core.states import FINAL, UNFINISHED, State
 from rowqueue.core.values import NewJob
+from rowqueue.operations.enqueue import Alike
 
 FULL = NewJob(
     kind="mail.send",
@@ -73,6 +74,51 @@ async def test_many_come_back_in_the_order_given_with_rising_ids(store):
     for answer in answers[::50]:
         assert (await store.get(answer.job.id)).args == answer.job.args
     assert await store.enqueue_many([]) == []
+
+
+ALIKE = {
+    "plain": {},
+    "due later": {"delay": 3600},
+    "parked": {"pending": True},
+    "full": {
+        "tags": ("eu", "big one"),
+        "meta": {"by": "test"},
+        "timeout": 90.0,
+        "correlation_id": "request-1",
+        "priority": 4,
+    },
+}
+
+
+@pytest.mark.parametrize("options", ALIKE.values(), ids=ALIKE)
+async def test_many_that_differ_in_their_arguments_only_are_what_stands_there(store, options):
+    arguments = [{"n": n, "text": ['ü\n\\"', None]} for n in range(300)]
+    given = Alike(NewJob(kind="k", **options), arguments)
+    as_list = [NewJob(kind="k", args=each, **options) for each in arguments]
+    assert list(given) == as_list
+    assert list(given[10:12]) == as_list[10:12]
+    for jobs in (given, as_list):
+        made = await store.enqueue_many(jobs)
+        assert all(each.inserted for each in made)
+        assert [each.job.args for each in made] == arguments
+        ids = [each.job.id for each in made]
+        assert ids == sorted(set(ids))
+        assert [await store.get(ids[n]) for n in (0, 150, 299)] == [made[n].job for n in (0, 150, 299)]
+    assert await store.enqueue_many(given[:0]) == []
+    assert [each.job.args for each in await store.enqueue_many(given[:1])] == arguments[:1]
+
+
+async def test_many_that_are_alike_down_to_their_unique_key_are_one(store, rows):
+    made = await store.enqueue_many(Alike(NewJob(kind="k", unique_key="u"), [{"n": n} for n in range(3)]))
+    assert [each.inserted for each in made] == [True, False, False]
+    assert {each.job.id for each in made} == {made[0].job.id}
+    assert rows.count() == 1
+
+
+async def test_of_many_that_are_alike_one_that_cannot_be_stored_refuses_all(store, rows):
+    with pytest.raises(InvalidArguments):
+        await store.enqueue_many(Alike(NewJob(kind="k"), [{"n": 1}, {"n": float("nan")}]))
+    assert rows.count() == 0
 
 
 async def test_a_delay_and_a_moment_schedule_by_the_clock_of_the_database(store):

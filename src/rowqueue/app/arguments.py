@@ -63,6 +63,11 @@ class Signature:
         self._by_position = tuple(one.name for one in named if one.kind is not one.KEYWORD_ONLY)
         self._position_only = {one.name: one.default for one in named if one.kind is one.POSITIONAL_ONLY}
         self._required = tuple(one.name for one in named if one.default is one.empty)
+        codecs = ((name, self._codecs[name]) for name in self._by_position)
+        self._positions = tuple((name, codec, codec.plain) for name, codec in codecs)
+        by_name = [name for name in self._required if name not in self._by_position]
+        # So many positional arguments are all that must be given.
+        self._enough = len(self._by_position) if not by_name else len(named) + 1
         if self._position_only and self._extra is not None:
             raise ConfigurationError(
                 f"{self.kind} has positional-only parameters beside **{parameters[-1].name}, and both may use a name:"
@@ -98,9 +103,10 @@ class Signature:
         if args:
             if len(args) > len(self._by_position):
                 self._refuse(f"takes {len(self._by_position)} positional arguments, not {len(args)}")
-            for name, value in zip(self._by_position, args, strict=False):
-                codec = codecs[name]
-                stored[name] = value if type(value) in codec.plain else self._encode(name, value, codec)
+            for (name, codec, plain), value in zip(self._positions, args, strict=False):
+                stored[name] = value if type(value) in plain else self._encode(name, value, codec)
+            if not kwargs and len(args) >= self._enough:
+                return stored
         for name, value in kwargs.items():
             known = codecs.get(name)
             if known is None or name in stored or name in self._position_only:

@@ -17,7 +17,7 @@ class Bound(Generic[P]):
     """What it enqueues exists exactly when the caller's transaction commits."""
 
     def __init__(
-        self, store: BoundStore, one: Callable[P, NewJob], many: Callable[[Batch], list[NewJob]]
+        self, store: BoundStore, one: Callable[P, NewJob], many: Callable[[Batch], Sequence[NewJob]]
     ) -> None:
         self._store = store
         self._one = one
@@ -36,7 +36,7 @@ class AsyncBound(Generic[P]):
     """``Bound`` on an async connection: the same, awaited."""
 
     def __init__(
-        self, store: AsyncBoundStore, one: Callable[P, NewJob], many: Callable[[Batch], list[NewJob]]
+        self, store: AsyncBoundStore, one: Callable[P, NewJob], many: Callable[[Batch], Sequence[NewJob]]
     ) -> None:
         self._store = store
         self._one = one

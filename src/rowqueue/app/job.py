@@ -17,9 +17,10 @@ from rowqueue.app.options import Options, refuse_unknown
 from rowqueue.app.stores import Stores
 from rowqueue.core.backfill import Backfilled
 from rowqueue.core.errors import InvalidArguments
-from rowqueue.core.quick import maker
+from rowqueue.core.quick import maker, undisturbed
 from rowqueue.core.states import State
 from rowqueue.core.values import Enqueued, Job, Json, NewJob, Seconds, seconds_of
+from rowqueue.operations.enqueue import Alike
 from rowqueue.store.borrowed import AsyncBoundStore
 
 P = ParamSpec("P")
@@ -130,14 +131,11 @@ class JobFunction(Generic[P, R_co]):
         Raises:
             InvalidArguments: the arguments do not fit the function's annotations, or cannot be stored.
         """
-        return self._stores.sync.enqueue(
-            _make_new_job(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
-        )
+        return self._stores.sync.enqueue(self._new_job(*args, **kwargs))
 
     async def enqueue_async(self, *args: P.args, **kwargs: P.kwargs) -> Enqueued:
         """``enqueue``, awaited."""
-        job = _make_new_job(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
-        return await self._stores.asynchronous.enqueue(job)
+        return await self._stores.asynchronous.enqueue(self._new_job(*args, **kwargs))
 
     def enqueue_many(self, batch: Batch) -> list[Enqueued]:
         """Enqueue it once for each element, all or none, in one transaction.
@@ -300,25 +298,28 @@ class JobFunction(Generic[P, R_co]):
         Raises:
             InvalidArguments: the arguments are another job's.
         """
+        return _make_new_job(kind=self.kind, args=self._own(arguments, 0), **self._fields)
+
+    def _own(self, arguments: Any, index: int) -> dict[str, Json]:
+        if not isinstance(arguments, Arguments):
+            raise InvalidArguments(
+                f"element {index} for {self.kind} is a {type(arguments).__name__}: pass its own args(...) or"
+                " a tuple of its arguments, such as (1,)"
+            )
         if arguments.kind != self.kind:
             raise InvalidArguments(
                 f"{self.kind} got arguments of {arguments.kind}: make them with its own args(...)"
             )
-        return _make_new_job(kind=self.kind, args=arguments.values, **self._fields)
+        return arguments.values
 
     def _new_job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         return _make_new_job(kind=self.kind, args=self._encode(args, kwargs), **self._fields)
 
-    def _new_jobs(self, batch: Batch) -> list[NewJob]:
-        jobs: list[NewJob] = []
-        for index, element in enumerate(batch):
-            if isinstance(element, Arguments):
-                jobs.append(self.new_job(element))
-            elif isinstance(element, tuple):
-                jobs.append(_make_new_job(kind=self.kind, args=self._encode(element, {}), **self._fields))
-            else:
-                raise InvalidArguments(
-                    f"element {index} for {self.kind} is a {type(element).__name__}: pass its own args(...) or"
-                    " a tuple of its arguments, such as (1,)"
-                )
-        return jobs
+    def _new_jobs(self, batch: Batch) -> Alike:
+        encode, none = self._encode, dict[str, Any]()
+        with undisturbed():
+            arguments = [
+                encode(element, none) if isinstance(element, tuple) else self._own(element, index)
+                for index, element in enumerate(batch)
+            ]
+        return Alike(NewJob(kind=self.kind, **self._fields), arguments)

@@ -73,7 +73,9 @@ def main(line: str) -> None:
     task = Task(**json.loads(line))
     place = Place(os.environ[DATABASE_VARIABLE], task.prefix, task.schema, "")
     done = (_plain if task.plain else _worker)(place, task)
-    print(json.dumps(asdict(done)), flush=True)
+    # Not by print: with PYTHONUNBUFFERED that loses what does not fit into the pipe at once.
+    with open(sys.stdout.fileno(), "w", closefd=False) as out:
+        out.write(json.dumps(asdict(done)) + "\n")
 
 
 def _ready() -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from types import NoneType
 from typing import Any
 
 from rowqueue.core.errors import InvalidArguments, PayloadTooLarge
@@ -28,6 +29,9 @@ def _writer() -> Callable[[Any], str]:
 
 
 _write = _writer()
+_PLAIN = frozenset({str, int, bool, NoneType})
+"""What JSON can hold whatever its value; a number of too many digits is found by the writer."""
+
 _OUTSIDE = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -46,7 +50,8 @@ def encode(value: Any, what: str, *, limit: int = PAYLOAD_LIMIT) -> str:
         InvalidArguments: NaN, infinity, bytes, lone surrogates, keys that are not text, other types.
         PayloadTooLarge: longer than the limit.
     """
-    _check(value, what, 0)
+    if type(value) not in _PLAIN:
+        _check(value, what, 0)
     try:
         text = _write(value)
     except ValueError:  # Python's own limit, which its decoder has, too
@@ -85,7 +90,7 @@ def decode(text: str) -> Any:
 
 def _check(value: Any, what: str, depth: int) -> None:
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind in _PLAIN:
         return
     if kind is float:
         if not math.isfinite(value):
@@ -97,10 +102,12 @@ def _check(value: Any, what: str, depth: int) -> None:
         for key, item in value.items():
             if type(key) is not str:
                 raise InvalidArguments(f"{what} have a key of type {type(key).__name__}: JSON keys are text")
-            _check(item, what, depth + 1)
+            if type(item) not in _PLAIN:
+                _check(item, what, depth + 1)
     elif kind is list or kind is tuple:
         for item in value:
-            _check(item, what, depth + 1)
+            if type(item) not in _PLAIN:
+                _check(item, what, depth + 1)
     else:
         hint = (
             "encode bytes as base64 text" if kind is bytes else "pass plain data, or annotate the parameter"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar, cast
 
@@ -42,3 +44,19 @@ def maker(frozen: type[T]) -> Callable[..., T]:
     written: dict[str, Any] = {"twin": twin, "frozen": frozen, "defaults": defaults}
     exec("\n".join(lines), written)  # noqa: S102 - of names of our own
     return cast(Callable[..., T], written["make"])
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Make many values while the garbage collector waits: it would look at all of them again and again.
+
+    For a few milliseconds without I/O. Of 10,000 jobs that are enqueued at once it took half of the CPU.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

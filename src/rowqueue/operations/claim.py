@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from rowqueue.core import names
@@ -22,6 +23,13 @@ from rowqueue.sql.statements.catalog import Statements
 
 Queues: TypeAlias = Mapping[str, int] | Sequence[str] | None
 Where: TypeAlias = sql.Where
+
+Place: TypeAlias = tuple[int, datetime, int]
+"""A place in the order of a queue: priority, due time and id."""
+
+FRONT: Place = (-(2**15), datetime.min.replace(tzinfo=UTC), 0)
+"""Before every job."""
+
 _make_claim = maker(Claim)
 
 
@@ -33,8 +41,20 @@ def claim(
     where: Where | None,
     lease: Seconds | None,
     worker: str | None,
+    after: Mapping[str, Place] | None = None,
 ) -> Operation[list[Claim]]:
     """available → running, for up to ``limit`` jobs, in claim order.
+
+    Args:
+        settings: the store's.
+        limit: the most jobs in all.
+        queues: names, or names with slots; None is every queue with ready jobs.
+        kinds: only jobs of these kinds.
+        where: one more condition.
+        lease: how long; None is the store's.
+        worker: who claims.
+        after: PostgreSQL: places in queues; what is behind comes first, what is in front only where that is not
+            enough. Other databases need not be told.
 
     Raises:
         ConfigurationError: an argument is wrong.
@@ -46,7 +66,7 @@ def claim(
         "worker": None if worker is None else names.text(worker, "worker"),
     }
     chosen = None if kinds is None else names.texts(kinds, "kinds")
-    return Operation(lambda s: _claim(s, limit, slots, chosen, where, values), Access.WRITE)
+    return Operation(lambda s: _claim(s, limit, slots, chosen, where, values, after or {}), Access.WRITE)
 
 
 def _slots(queues: Queues, limit: int) -> dict[str, int] | None:
@@ -68,6 +88,7 @@ def _claim(
     kinds: Sequence[str] | None,
     where: Where | None,
     values: dict[str, Any],
+    after: Mapping[str, Place],
 ) -> Steps[list[Claim]]:
     by_queue = s.layout.mapped and slots is not None and s.layout.has("queue")
     statement = _statement(s, kinds, where, by_queue)
@@ -82,8 +103,7 @@ def _claim(
     if not slots:
         return []
     if s.dialect.has_lateral and not by_queue:
-        wanted: dict[str, list[Any]] = {"queue": list(slots), "slots": list(slots.values())}
-        packed = s.dialect.pack_rows("wanted", wanted)
+        packed = s.dialect.pack_rows("wanted", _wanted(slots, after))
         rows = yield Call(statement, {**values, **packed, "limit": limit})
     else:
         rows = []
@@ -93,8 +113,19 @@ def _claim(
                 rows += yield Call(statement, {**values, "queue": queue, "limit": free})
     if by_queue:
         return (yield from _with_records(s, rows, values["duration"]))
-    jobs = sorted((job_of(row, s.layout) for row in rows), key=_order)
+    jobs = sorted((job_of(row, s.layout) for row in rows), key=place_of)
     return [_make_claim(job.id, job.lease, job) for job in jobs]
+
+
+def _wanted(slots: dict[str, int], after: Mapping[str, Place]) -> dict[str, list[Any]]:
+    priorities, moments, ids = zip(*(after.get(queue, FRONT) for queue in slots), strict=True)
+    return {
+        "queue": list(slots),
+        "slots": list(slots.values()),
+        "after_priority": list(priorities),
+        "after_at": list(moments),
+        "after_id": list(ids),
+    }
 
 
 def _ready_queues(s: Statements) -> Steps[list[str]]:
@@ -138,7 +169,8 @@ def _statement(s: Statements, kinds: Sequence[str] | None, where: Where | None, 
     return s.compile("claim", build(s.parts, kinds=kinds is not None, queue=by_queue, where=where))
 
 
-def _order(job: Job) -> tuple[Any, ...]:
+def place_of(job: Job) -> Place:
+    """Where it stands in its queue's order."""
     return (job.priority, job.scheduled_at, job.id)
 
 

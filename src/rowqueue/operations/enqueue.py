@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter, itemgetter
+from typing import Any, overload
 
 from rowqueue.core import names, payload
 from rowqueue.core.errors import ConfigurationError, InvalidArguments, StoreError, UniqueConflict
-from rowqueue.core.quick import maker
+from rowqueue.core.quick import maker, undisturbed
 from rowqueue.core.states import UNFINISHED, State, mask_of
 from rowqueue.core.values import Enqueued, Job, NewJob, seconds_of
 from rowqueue.operations.base import Access, Operation, Steps
@@ -20,10 +20,13 @@ from rowqueue.sql.compiled import Call, Row
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.statements.enqueue import GIVEN, PLAIN
 
+_LEFT_OUT = "the database left out a job that has no unique key: is there a constraint of yours?"
 _ROUNDS = 20
 _REST = tuple(name for name in GIVEN if name != "args")
 _OPTIONAL = tuple(name for name in GIVEN if name not in PLAIN)
+_USUAL = tuple(name for name in PLAIN if name != "args")
 _beside_arguments, _options = attrgetter(*_REST), attrgetter(*_OPTIONAL)
+_optional_of = itemgetter(*_OPTIONAL)
 _NO_OPTIONS = _options(NewJob(kind="any"))
 _UNUSED: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), "pending": False}
 _STATES = {state.value: state for state in State}
@@ -37,16 +40,52 @@ class _Prepared:
     job: NewJob
     args: str
     rest: dict[str, Any]
-    plain: bool
-    """It uses no option that most jobs do not use."""
+
+    @property
+    def plain(self) -> dict[str, Any] | None:
+        """What is bound where no option is used that most jobs do not use; None where one is."""
+        if any(_optional_of(self.rest)):
+            return None
+        return {name: self.rest[name] for name in _USUAL}
 
     @property
     def unique_key(self) -> str | None:
         key: str | None = self.rest["unique_key"]
         return key
 
+    def answer(self, row: Row) -> Enqueued:
+        """What it became."""
+        return _inserted(self.job, self.job.args, self.rest, row)
+
 
 _make_prepared = maker(_Prepared)
+
+
+class Alike(Sequence[NewJob]):
+    """Jobs that differ in their arguments only; enqueueing many of them takes half of the time.
+
+    Args:
+        job: what they have in common.
+        arguments: of each, by name.
+    """
+
+    __slots__ = ("arguments", "job")
+
+    def __init__(self, job: NewJob, arguments: Sequence[dict[str, Any]]) -> None:
+        self.job = job
+        self.arguments = arguments
+
+    def __len__(self) -> int:
+        return len(self.arguments)
+
+    @overload
+    def __getitem__(self, index: int) -> NewJob: ...
+    @overload
+    def __getitem__(self, index: slice) -> Alike: ...
+    def __getitem__(self, index: int | slice) -> NewJob | Alike:
+        if isinstance(index, slice):
+            return Alike(self.job, self.arguments[index])
+        return replace(self.job, args=self.arguments[index])
 
 
 def enqueue(
@@ -64,33 +103,34 @@ def enqueue(
         ConfigurationError: an option of a job is wrong; nothing was written.
         InvalidArguments: arguments, tags or meta cannot be stored; nothing was written.
     """
+    if isinstance(jobs, Alike) and len(jobs) > 1 and jobs.job.unique_key is None:
+        rest, texts = _prepare_alike(jobs, settings)
+        return Operation(lambda s: _enqueue_alike(s, jobs, rest, texts, aloud), Access.WRITE)
     prepared = _prepare(jobs, settings)
+    if len(prepared) > 1 and (alike := _alike(prepared)) is not None:
+        rest, texts = prepared[0].rest, [each.args for each in prepared]
+        return Operation(lambda s: _enqueue_alike(s, alike, rest, texts, aloud), Access.WRITE)
+    if len(prepared) == 1 and (plain := prepared[0].plain) is not None:
+        return Operation(lambda s: _enqueue_plain(s, prepared[0], plain, aloud), Access.WRITE)
     access = Access.WRITE if len(prepared) == 1 else Access.TRANSACTION
     return Operation(lambda s: _enqueue(s, prepared, aloud), access)
 
 
 def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[list[Enqueued]]:
-    if s.dialect.json_depth is not None:
-        _check_depth(s.dialect.json_depth, prepared)
-    rows = yield _insert(s, prepared, aloud)
-    if len(prepared) == len(rows) == 1:  # as mostly
-        ((row,), (job,)) = rows, prepared
-        if row[-1] and not aloud:
-            yield from tell(s, [(row[1], job.job.queue)])
-        return [_inserted(job, row)]
+    for each in prepared:
+        _check_depth(s, each.job.kind, (each.args,))
     answers: dict[int, Enqueued] = {}
     told: set[int] = set()
     left = list(range(len(prepared)))
-    for number in range(_ROUNDS):
+    for _ in range(_ROUNDS):
         if not left:
             break
-        if number:
-            rows = yield _insert(s, [prepared[index] for index in left], aloud)
+        rows = yield _insert(s, [prepared[index] for index in left], aloud)
         told.update(row[0] for row in rows if row[-1] and not aloud)
         if len(rows) == len(left):
             rows.sort()  # by id, which the database gave in the order of the rows
             for index, row in zip(left, rows, strict=True):
-                answers[index] = _inserted(prepared[index], row)
+                answers[index] = prepared[index].answer(row)
             break
         left = _match(left, rows, prepared, answers)
         keys: list[Any] = sorted({prepared[index].unique_key for index in left})
@@ -108,16 +148,55 @@ def _enqueue(s: Statements, prepared: list[_Prepared], aloud: bool) -> Steps[lis
     return [answers[index] for index in range(len(prepared))]
 
 
+def _enqueue_plain(
+    s: Statements, prepared: _Prepared, plain: dict[str, Any], aloud: bool
+) -> Steps[list[Enqueued]]:
+    """One job that no key can keep out."""
+    _check_depth(s, plain["kind"], (prepared.args,))
+    rows = yield s.call("enqueue_plain", **plain, args=prepared.args, aloud=aloud)
+    if not rows:
+        raise StoreError(_LEFT_OUT)
+    key, now, told = rows[0]
+    if told and not aloud:
+        yield from tell(s, [(State.AVAILABLE.value, plain["queue"])])
+    return [prepared.answer((key, State.AVAILABLE.value, now, now))]
+
+
+def _enqueue_alike(
+    s: Statements, jobs: Alike, rest: dict[str, Any], texts: list[str], aloud: bool
+) -> Steps[list[Enqueued]]:
+    """Without a unique key nothing can be taken: one statement."""
+    job = jobs.job
+    _check_depth(s, job.kind, texts)
+    rows = yield s.call_rows("enqueue_alike", "given", {"args": texts}, **rest, aloud=aloud)
+    told = any(row[-1] for row in rows)
+    with undisturbed():
+        if s.dialect.gathers:
+            ((ids, *same, _),) = rows
+            rows = [(key, *same) for key in ids or ()]
+        if len(rows) != len(texts):
+            raise StoreError(_LEFT_OUT)
+        rows.sort()  # by id, which the database gave in the order of the rows
+        answers = [_inserted(job, args, rest, row) for args, row in zip(jobs.arguments, rows, strict=True)]
+    if told and not aloud:
+        yield from tell(s, [(answers[0].job.state.value, job.queue)])
+    return answers
+
+
+def _alike(prepared: list[_Prepared]) -> Alike | None:
+    first = prepared[0]
+    if first.unique_key is not None or any(each.rest is not first.rest for each in prepared):
+        return None
+    return Alike(first.job, [each.job.args for each in prepared])
+
+
 def _insert(s: Statements, prepared: list[_Prepared], aloud: bool) -> Call:
     first = prepared[0]
     if len(prepared) == 1:
-        name = "enqueue_plain" if first.plain else "enqueue"
-        return s.call(name, **first.rest, args=first.args, aloud=aloud)
-    arguments = [each.args for each in prepared]
-    if first.unique_key is None and all(each.rest is first.rest for each in prepared):
-        return s.call_rows("enqueue_alike", "given", {"args": arguments}, **first.rest, aloud=aloud)
+        return s.call("enqueue", **first.rest, args=first.args, aloud=aloud)
     columns = {name: [each.rest[name] for each in prepared] for name in _REST}
-    in_order = {name: arguments if name == "args" else columns[name] for name in GIVEN}
+    columns["args"] = [each.args for each in prepared]
+    in_order = {name: columns[name] for name in GIVEN}
     return s.call_rows("enqueue_many", "given", in_order, aloud=aloud)
 
 
@@ -132,23 +211,32 @@ def _match(
         key = prepared[index].unique_key
         row = next(plain, None) if key is None else keyed.pop(key, None)
         if row is None and key is None:
-            raise StoreError(
-                "the database left out a job that has no unique key: is there a constraint of yours?"
-            )
+            raise StoreError(_LEFT_OUT)
         if row is None:
             missing.append(index)
         else:
-            answers[index] = _inserted(prepared[index], row)
+            answers[index] = prepared[index].answer(row)
     return missing
 
 
-def _check_depth(limit: int, prepared: list[_Prepared]) -> None:
+def _check_depth(s: Statements, kind: str, texts: Iterable[str]) -> None:
     """Refuse what the database's own check of JSON would."""
-    for each in prepared:
-        if each.args.count("[") + each.args.count("{") > limit and payload.depth_of(each.args) > limit:
+    limit = s.dialect.json_depth
+    if limit is None:
+        return
+    for text in texts:
+        if text.count("[") + text.count("{") > limit and payload.depth_of(text) > limit:
             raise InvalidArguments(
-                f"the arguments of {each.job.kind} are nested deeper than the {limit} levels that MariaDB checks"
+                f"the arguments of {kind} are nested deeper than the {limit} levels that MariaDB checks"
             )
+
+
+def _prepare_alike(jobs: Alike, settings: StoreSettings) -> tuple[dict[str, Any], list[str]]:
+    """The parameters of all jobs, checked, and the arguments of each as text."""
+    what, limit = f"the arguments of {jobs.job.kind}", settings.payload_limit
+    with undisturbed():
+        texts = [payload.encode(args, what, limit=limit) for args in jobs.arguments]
+    return _checked(jobs.job, settings), texts
 
 
 def _prepare(jobs: Sequence[NewJob], settings: StoreSettings) -> list[_Prepared]:
@@ -156,22 +244,22 @@ def _prepare(jobs: Sequence[NewJob], settings: StoreSettings) -> list[_Prepared]
     prepared: list[_Prepared] = []
     rest: dict[str, Any] = {}
     last: Any = None
-    plain, what = True, ""
+    what = ""
     for job in jobs:
         beside = _beside_arguments(job)
         if beside != last:
-            plain = _options(job) == _NO_OPTIONS
-            rest, last, what = _checked(job, settings, plain), beside, f"the arguments of {job.kind}"
+            rest, last, what = _checked(job, settings), beside, f"the arguments of {job.kind}"
         if not isinstance(job.args, dict):
             raise ConfigurationError(
                 f"args of {job.kind} must be a dict by parameter name, not {type(job.args).__name__}"
             )
-        args = payload.encode(job.args, what, limit=settings.payload_limit)
-        prepared.append(_make_prepared(job, args, rest, plain))
+        prepared.append(
+            _make_prepared(job, payload.encode(job.args, what, limit=settings.payload_limit), rest)
+        )
     return prepared
 
 
-def _checked(job: NewJob, settings: StoreSettings, plain: bool) -> dict[str, Any]:
+def _checked(job: NewJob, settings: StoreSettings) -> dict[str, Any]:
     """What is bound for a job beside its arguments."""
     attempts = settings.max_attempts if job.max_attempts is None else job.max_attempts
     checked = {
@@ -180,12 +268,14 @@ def _checked(job: NewJob, settings: StoreSettings, plain: bool) -> dict[str, Any
         "priority": names.whole(job.priority, "priority", 1, 4),
         "max_attempts": names.whole(attempts, "max_attempts", 1, 1_000_000),
     }
-    return checked | (_UNUSED if plain else _checked_options(job, settings.payload_limit))
+    unused = _options(job) == _NO_OPTIONS
+    return checked | (_UNUSED if unused else _checked_options(job, settings.payload_limit))
 
 
 def _checked_options(job: NewJob, limit: int) -> dict[str, Any]:
     if job.delay is not None and job.at is not None:
         raise ConfigurationError("give delay or at, not both")
+    meta = None if not job.meta else payload.encode(job.meta, f"the meta of {job.kind}", limit=limit)
     return {
         "timeout": None if job.timeout is None else seconds_of(job.timeout, "timeout", minimum=0.001),
         "unique_key": _optional(job.unique_key, "unique_key"),
@@ -193,7 +283,7 @@ def _checked_options(job: NewJob, limit: int) -> dict[str, Any]:
         "tags": _tags(job, limit),
         "correlation_id": _optional(job.correlation_id, "correlation_id"),
         "correlation_group": _optional(job.correlation_group, "correlation_group"),
-        "meta": None if not job.meta else payload.encode(job.meta, f"the meta of {job.kind}", limit=limit),
+        "meta": meta,
         "pending": bool(job.pending),
         "at": None if job.at is None else names.instant(job.at, "at"),
         "delay": None if job.delay is None else seconds_of(job.delay, "delay"),
@@ -226,16 +316,15 @@ def _mask(job: NewJob) -> int | None:
     return mask_of(frozenset(map(State, job.unique_states)))
 
 
-def _inserted(prepared: _Prepared, row: Row) -> Enqueued:
+def _inserted(job: NewJob, args: dict[str, Any], rest: dict[str, Any], row: Row) -> Enqueued:
     """The new row as it stands, made of what was given and what the database decided."""
-    job, rest = prepared.job, prepared.rest
     made = _make_job(
         row[0],
         job.kind,
         job.queue,
         _STATES[row[1]],
         job.priority,
-        job.args,
+        args,
         row[2],
         0,
         rest["max_attempts"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from rowqueue.core.errors import StoreError
 from rowqueue.core.finish import Finish
 from rowqueue.core.states import Verb
 from rowqueue.core.values import Claim
+from rowqueue.operations.claim import claim
 from rowqueue.operations.wake import Look, look
 from rowqueue.store import AsyncStore, Store
 from rowqueue.worker.attempt import Attempt, Held, Interruption
@@ -29,6 +31,7 @@ from rowqueue.worker.endings import Endings
 from rowqueue.worker.events import Events
 from rowqueue.worker.execute import Execution
 from rowqueue.worker.finishing import Finishing
+from rowqueue.worker.marks import Marks
 from rowqueue.worker.options import WorkerOptions
 from rowqueue.worker.patience import Patience
 from rowqueue.worker.renewal import Renewal
@@ -283,9 +286,14 @@ def _abort(abort: Callable[[], None]) -> None:
 
 def _take(store: AsyncStore, options: WorkerOptions) -> Take:
     """Claims from the queues of the default table."""
+    marks = Marks()
 
-    def take(wanted: dict[str, int], limit: int) -> Awaitable[list[Claim] | None]:
-        return store.claim(limit, queues=wanted, lease=options.lease, worker=options.worker_id)
+    async def take(wanted: dict[str, int], limit: int) -> list[Claim] | None:
+        after, began = marks.now(), time.monotonic()
+        operation = claim(store.settings, limit, wanted, None, None, options.lease, options.worker_id, after)
+        claims = await store.run(operation)
+        marks.note(wanted, after, claims, time.monotonic() - began)
+        return claims
 
     return take
 

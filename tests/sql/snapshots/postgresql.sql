@@ -123,12 +123,12 @@ CREATE TABLE rowqueue_idle (
 -- enqueue
 INSERT INTO rowqueue_job (kind, queue, state, priority, args, scheduled_at, max_attempts, created_at, timeout, unique_key, unique_states, tags, correlation_id, correlation_group, meta) VALUES (%(kind)s::VARCHAR, %(queue)s::VARCHAR, CASE WHEN %(pending)s THEN 'pending' WHEN (coalesce(%(at)s::TIMESTAMP WITH TIME ZONE, statement_timestamp() + (%(delay)s * interval '1 second'), statement_timestamp()) > statement_timestamp()) THEN 'scheduled' ELSE 'available' END, %(priority)s::SMALLINT, CAST(%(args)s AS JSON), coalesce(%(at)s::TIMESTAMP WITH TIME ZONE, statement_timestamp() + (%(delay)s * interval '1 second'), statement_timestamp()), %(max_attempts)s::INTEGER, statement_timestamp(), %(timeout)s, %(unique_key)s::VARCHAR, %(unique_states)s::SMALLINT, CAST(%(tags)s AS JSON), %(correlation_id)s::VARCHAR, %(correlation_group)s::VARCHAR, CAST(%(meta)s AS JSON)) ON CONFLICT DO NOTHING RETURNING rowqueue_job.id, rowqueue_job.state, rowqueue_job.scheduled_at, rowqueue_job.created_at, rowqueue_job.unique_key, CASE WHEN (NOT (rowqueue_job.state IN ('available', 'scheduled') AND (EXISTS (SELECT *
 FROM rowqueue_idle
-WHERE rowqueue_idle.queue = %(queue)s::VARCHAR AND rowqueue_idle.idle_until > statement_timestamp())))) THEN false WHEN %(aloud)s THEN CAST(pg_notify('rowqueue_wake', rowqueue_job.state || ' ' || rowqueue_job.queue) AS TEXT) IS NOT NULL ELSE true END AS told;
+WHERE rowqueue_idle.queue = %(queue)s::VARCHAR AND rowqueue_idle.idle_until > statement_timestamp())))) THEN false WHEN %(aloud)s THEN CAST(pg_notify('rowqueue_wake', rowqueue_job.state || ' ' || %(queue)s::VARCHAR) AS TEXT) IS NOT NULL ELSE true END AS told;
 
 -- enqueue_plain
-INSERT INTO rowqueue_job (kind, queue, state, priority, args, scheduled_at, max_attempts, created_at) VALUES (%(kind)s::VARCHAR, %(queue)s::VARCHAR, 'available', %(priority)s::SMALLINT, CAST(%(args)s::VARCHAR AS JSON), statement_timestamp(), %(max_attempts)s::INTEGER, statement_timestamp()) RETURNING rowqueue_job.id, rowqueue_job.state, rowqueue_job.scheduled_at, rowqueue_job.created_at, rowqueue_job.unique_key, CASE WHEN (NOT (rowqueue_job.state IN ('available', 'scheduled') AND (EXISTS (SELECT *
+INSERT INTO rowqueue_job (kind, queue, state, priority, args, scheduled_at, max_attempts, created_at) VALUES (%(kind)s::VARCHAR, %(queue)s::VARCHAR, 'available', %(priority)s::SMALLINT, CAST(%(args)s::VARCHAR AS JSON), statement_timestamp(), %(max_attempts)s::INTEGER, statement_timestamp()) RETURNING rowqueue_job.id, rowqueue_job.created_at, CASE WHEN (NOT ('available' IN ('available', 'scheduled') AND (EXISTS (SELECT *
 FROM rowqueue_idle
-WHERE rowqueue_idle.queue = %(queue)s::VARCHAR AND rowqueue_idle.idle_until > statement_timestamp())))) THEN false WHEN %(aloud)s THEN CAST(pg_notify('rowqueue_wake', rowqueue_job.state || ' ' || rowqueue_job.queue) AS TEXT) IS NOT NULL ELSE true END AS told;
+WHERE rowqueue_idle.queue = %(queue)s::VARCHAR AND rowqueue_idle.idle_until > statement_timestamp())))) THEN false WHEN %(aloud)s THEN CAST(pg_notify('rowqueue_wake', 'available' || ' ' || %(queue)s::VARCHAR) AS TEXT) IS NOT NULL ELSE true END AS told;
 
 -- enqueue_many
 INSERT INTO rowqueue_job (kind, queue, priority, args, max_attempts, timeout, unique_key, unique_states, tags, correlation_id, correlation_group, meta, state, scheduled_at, created_at) SELECT given.kind, given.queue, given.priority, CAST(given.args AS JSON) AS args, given.max_attempts, given.timeout, given.unique_key, given.unique_states, CAST(given.tags AS JSON) AS tags, given.correlation_id, given.correlation_group, CAST(given.meta AS JSON) AS meta, CASE WHEN given.pending THEN 'pending' WHEN (coalesce(given.at, statement_timestamp() + (given.delay * interval '1 second'), statement_timestamp()) > statement_timestamp()) THEN 'scheduled' ELSE 'available' END AS anon_1, coalesce(given.at, statement_timestamp() + (given.delay * interval '1 second'), statement_timestamp()) AS coalesce_1, statement_timestamp() AS statement_timestamp_1
@@ -137,10 +137,13 @@ FROM rowqueue_idle
 WHERE rowqueue_idle.idle_until > statement_timestamp()))) THEN false WHEN %(aloud)s THEN CAST(pg_notify('rowqueue_wake', rowqueue_job.state || ' ' || rowqueue_job.queue) AS TEXT) IS NOT NULL ELSE true END AS told;
 
 -- enqueue_alike
-INSERT INTO rowqueue_job (kind, queue, priority, args, max_attempts, timeout, unique_key, unique_states, tags, correlation_id, correlation_group, meta, state, scheduled_at, created_at) SELECT %(kind)s::VARCHAR AS anon_1, %(queue)s::VARCHAR AS anon_2, %(priority)s::SMALLINT AS anon_3, CAST(given.args AS JSON) AS args, %(max_attempts)s::INTEGER AS anon_4, %(timeout)s AS anon_5, %(unique_key)s::VARCHAR AS anon_6, %(unique_states)s::SMALLINT AS anon_7, CAST(%(tags)s::VARCHAR AS JSON) AS anon_8, %(correlation_id)s::VARCHAR AS anon_9, %(correlation_group)s::VARCHAR AS anon_10, CAST(%(meta)s::VARCHAR AS JSON) AS anon_11, CASE WHEN %(pending)s THEN 'pending' WHEN (coalesce(%(at)s::TIMESTAMP WITH TIME ZONE, statement_timestamp() + (%(delay)s * interval '1 second'), statement_timestamp()) > statement_timestamp()) THEN 'scheduled' ELSE 'available' END AS anon_12, coalesce(%(at)s::TIMESTAMP WITH TIME ZONE, statement_timestamp() + (%(delay)s * interval '1 second'), statement_timestamp()) AS coalesce_1, statement_timestamp() AS statement_timestamp_1
-FROM unnest((SELECT %(given_args)b::TEXT[] AS anon_13)) WITH ORDINALITY AS given(args, ordinal) ORDER BY given.ordinal RETURNING rowqueue_job.id, rowqueue_job.state, rowqueue_job.scheduled_at, rowqueue_job.created_at, rowqueue_job.unique_key, CASE WHEN (NOT (rowqueue_job.state IN ('available', 'scheduled') AND rowqueue_job.queue IN (SELECT rowqueue_idle.queue
+WITH made AS
+(INSERT INTO rowqueue_job (kind, queue, priority, args, max_attempts, timeout, unique_key, unique_states, tags, correlation_id, correlation_group, meta, state, scheduled_at, created_at) SELECT %(kind)s::VARCHAR AS anon_1, %(queue)s::VARCHAR AS anon_2, %(priority)s::SMALLINT AS anon_3, CAST(given.args AS JSON) AS args, %(max_attempts)s::INTEGER AS anon_4, %(timeout)s AS anon_5, %(unique_key)s::VARCHAR AS anon_6, %(unique_states)s::SMALLINT AS anon_7, CAST(%(tags)s::VARCHAR AS JSON) AS anon_8, %(correlation_id)s::VARCHAR AS anon_9, %(correlation_group)s::VARCHAR AS anon_10, CAST(%(meta)s::VARCHAR AS JSON) AS anon_11, CASE WHEN %(pending)s THEN 'pending' WHEN (coalesce(%(at)s::TIMESTAMP WITH TIME ZONE, statement_timestamp() + (%(delay)s * interval '1 second'), statement_timestamp()) > statement_timestamp()) THEN 'scheduled' ELSE 'available' END AS anon_12, coalesce(%(at)s::TIMESTAMP WITH TIME ZONE, statement_timestamp() + (%(delay)s * interval '1 second'), statement_timestamp()) AS coalesce_1, statement_timestamp() AS statement_timestamp_1
+FROM unnest((SELECT %(given_args)b::TEXT[] AS anon_13)) WITH ORDINALITY AS given(args, ordinal) ORDER BY given.ordinal RETURNING rowqueue_job.id, rowqueue_job.state, rowqueue_job.scheduled_at, rowqueue_job.created_at)
+ SELECT array_agg(made.id) AS ids, min(made.state) AS min_1, min(made.scheduled_at) AS min_2, min(made.created_at) AS min_3, CASE WHEN (NOT (min(made.state) IN ('available', 'scheduled') AND (EXISTS (SELECT *
 FROM rowqueue_idle
-WHERE rowqueue_idle.idle_until > statement_timestamp()))) THEN false WHEN %(aloud)s THEN CAST(pg_notify('rowqueue_wake', rowqueue_job.state || ' ' || rowqueue_job.queue) AS TEXT) IS NOT NULL ELSE true END AS told;
+WHERE rowqueue_idle.queue = %(queue)s::VARCHAR AND rowqueue_idle.idle_until > statement_timestamp())))) THEN false WHEN %(aloud)s THEN CAST(pg_notify('rowqueue_wake', min(made.state) || ' ' || %(queue)s::VARCHAR) AS TEXT) IS NOT NULL ELSE true END AS told
+FROM made;
 
 -- enqueue_holders
 SELECT rowqueue_job.id, rowqueue_job.kind, rowqueue_job.queue, rowqueue_job.state, rowqueue_job.priority, CAST(rowqueue_job.args AS TEXT) AS args, rowqueue_job.scheduled_at, rowqueue_job.attempt, rowqueue_job.max_attempts, rowqueue_job.failures, rowqueue_job.lease, rowqueue_job.leased_until, rowqueue_job.attempted_at, rowqueue_job.attempted_by, rowqueue_job.created_at, rowqueue_job.finalized_at, rowqueue_job.rescues, rowqueue_job.snoozes, rowqueue_job.timeout, rowqueue_job.cancel_requested_at, rowqueue_job.unique_key, rowqueue_job.unique_states, CAST(rowqueue_job.tags AS TEXT) AS tags, rowqueue_job.correlation_id, rowqueue_job.correlation_group, CAST(rowqueue_job.meta AS TEXT) AS meta, CAST(rowqueue_job.errors AS TEXT) AS errors, CAST(rowqueue_job.progress AS TEXT) AS progress, CAST(rowqueue_job.result AS TEXT) AS result
@@ -178,10 +181,16 @@ FROM unnest((SELECT %(given_queue)b::TEXT[] AS anon_2)) WITH ORDINALITY AS given
 
 -- claim
 UPDATE rowqueue_job SET state='running', attempt=(rowqueue_job.attempt + 1), lease=(rowqueue_job.lease + 1), leased_until=(statement_timestamp() + (%(duration)s * interval '1 second')), attempted_at=statement_timestamp(), attempted_by=%(worker)s::VARCHAR WHERE ctid = ANY (array((SELECT picked.place
-FROM unnest((SELECT %(wanted_queue)b::TEXT[] AS anon_1), (SELECT %(wanted_slots)b::INTEGER[] AS anon_2)) WITH ORDINALITY AS wanted(queue, slots, ordinal) JOIN LATERAL (SELECT ready.ctid AS place
+FROM unnest((SELECT %(wanted_queue)b::TEXT[] AS anon_1), (SELECT %(wanted_slots)b::INTEGER[] AS anon_2), (SELECT %(wanted_after_priority)b::SMALLINT[] AS anon_3), (SELECT %(wanted_after_at)b::TIMESTAMP WITH TIME ZONE[] AS anon_4), (SELECT %(wanted_after_id)b::BIGINT[] AS anon_5)) WITH ORDINALITY AS wanted(queue, slots, after_priority, after_at, after_id, ordinal) JOIN LATERAL (SELECT behind.place AS place
+FROM LATERAL (SELECT ready.ctid AS place
 FROM rowqueue_job AS ready
-WHERE ready.queue = wanted.queue AND ready.state = 'available' ORDER BY ready.priority, ready.scheduled_at, ready.id
- LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS picked ON true
+WHERE ready.queue = wanted.queue AND ready.state = 'available' AND (ready.priority, ready.scheduled_at, ready.id) > (wanted.after_priority, wanted.after_at, wanted.after_id) ORDER BY ready.priority, ready.scheduled_at, ready.id
+ LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS behind UNION ALL SELECT before.place AS place
+FROM LATERAL (SELECT ready.ctid AS place
+FROM rowqueue_job AS ready
+WHERE ready.queue = wanted.queue AND ready.state = 'available' AND (ready.priority, ready.scheduled_at, ready.id) <= (wanted.after_priority, wanted.after_at, wanted.after_id) ORDER BY ready.priority, ready.scheduled_at, ready.id
+ LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS before
+ LIMIT wanted.slots) AS picked ON true
 WHERE NOT (EXISTS (SELECT *
 FROM rowqueue_queue
 WHERE rowqueue_queue.name = wanted.queue AND rowqueue_queue.paused_at IS NOT NULL))
@@ -189,10 +198,16 @@ WHERE rowqueue_queue.name = wanted.queue AND rowqueue_queue.paused_at IS NOT NUL
 
 -- claim_kinds
 UPDATE rowqueue_job SET state='running', attempt=(rowqueue_job.attempt + 1), lease=(rowqueue_job.lease + 1), leased_until=(statement_timestamp() + (%(duration)s * interval '1 second')), attempted_at=statement_timestamp(), attempted_by=%(worker)s::VARCHAR WHERE ctid = ANY (array((SELECT picked.place
-FROM unnest((SELECT %(wanted_queue)b::TEXT[] AS anon_1), (SELECT %(wanted_slots)b::INTEGER[] AS anon_2)) WITH ORDINALITY AS wanted(queue, slots, ordinal) JOIN LATERAL (SELECT ready.ctid AS place
+FROM unnest((SELECT %(wanted_queue)b::TEXT[] AS anon_1), (SELECT %(wanted_slots)b::INTEGER[] AS anon_2), (SELECT %(wanted_after_priority)b::SMALLINT[] AS anon_3), (SELECT %(wanted_after_at)b::TIMESTAMP WITH TIME ZONE[] AS anon_4), (SELECT %(wanted_after_id)b::BIGINT[] AS anon_5)) WITH ORDINALITY AS wanted(queue, slots, after_priority, after_at, after_id, ordinal) JOIN LATERAL (SELECT behind.place AS place
+FROM LATERAL (SELECT ready.ctid AS place
 FROM rowqueue_job AS ready
-WHERE ready.queue = wanted.queue AND ready.state = 'available' AND ready.kind = ANY (%(kinds)b::TEXT[]) ORDER BY ready.priority, ready.scheduled_at, ready.id
- LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS picked ON true
+WHERE ready.queue = wanted.queue AND ready.state = 'available' AND ready.kind = ANY (%(kinds)b::TEXT[]) AND (ready.priority, ready.scheduled_at, ready.id) > (wanted.after_priority, wanted.after_at, wanted.after_id) ORDER BY ready.priority, ready.scheduled_at, ready.id
+ LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS behind UNION ALL SELECT before.place AS place
+FROM LATERAL (SELECT ready.ctid AS place
+FROM rowqueue_job AS ready
+WHERE ready.queue = wanted.queue AND ready.state = 'available' AND ready.kind = ANY (%(kinds)b::TEXT[]) AND (ready.priority, ready.scheduled_at, ready.id) <= (wanted.after_priority, wanted.after_at, wanted.after_id) ORDER BY ready.priority, ready.scheduled_at, ready.id
+ LIMIT wanted.slots FOR UPDATE OF ready SKIP LOCKED) AS before
+ LIMIT wanted.slots) AS picked ON true
 WHERE NOT (EXISTS (SELECT *
 FROM rowqueue_queue
 WHERE rowqueue_queue.name = wanted.queue AND rowqueue_queue.paused_at IS NOT NULL))

@@ -23,6 +23,7 @@ class MariaDB:
 
     name = "mariadb"
     has_lateral = False
+    gathers = False
     has_returning = False
     notifies = False
     json_depth: int | None = 31

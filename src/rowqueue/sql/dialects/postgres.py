@@ -21,6 +21,7 @@ class Postgres(Returning):
 
     name = "postgresql"
     has_lateral = True
+    gathers = True
     notifies = True
 
     def insert(self, table: sa.Table) -> Any:

@@ -20,6 +20,8 @@ class Dialect(Protocol):
     """True where one statement claims from several queues, each with its own limit."""
     has_returning: bool
     """True where UPDATE and DELETE answer with the rows that they changed; else they are sent in three steps."""
+    gathers: bool
+    """True where what an INSERT answers can be put into one row, with an array of the new ids."""
     json_depth: int | None
     """How deep JSON may be nested that the database checks; None is as deep as one likes."""
     notifies: bool

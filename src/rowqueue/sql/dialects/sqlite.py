@@ -21,6 +21,7 @@ class SQLite(Returning):
 
     name = "sqlite"
     has_lateral = False
+    gathers = False
     notifies = False
 
     def insert(self, table: sa.Table) -> Any:

@@ -31,6 +31,7 @@ from rowqueue.sql.statements._parts import Parts
 from rowqueue.sql.tables import Tables
 
 Builder: TypeAlias = Callable[[Parts], Any]
+_make_call = maker(Call)
 
 _make_call = maker(Call)
 

@@ -13,9 +13,19 @@ from rowqueue.core.states import State
 from rowqueue.sql.codecs import legible
 from rowqueue.sql.layout import Cols
 from rowqueue.sql.statements._parts import Parts
-from rowqueue.sql.terms import const, param
+from rowqueue.sql.terms import Columns, const, param
+from rowqueue.sql.types import Instant
 
 Where: TypeAlias = Callable[[Any], Any]
+
+WANTED: Columns = {
+    "queue": sa.Text(),
+    "slots": sa.Integer(),
+    "after_priority": sa.SmallInteger(),
+    "after_at": Instant(),
+    "after_id": sa.BigInteger(),
+}
+"""On PostgreSQL: the queues, how many of each, and the place in each queue's order to begin after."""
 
 
 def claim(parts: Parts, *, kinds: bool = False, queue: bool = False, where: Where | None = None) -> Any:
@@ -81,16 +91,30 @@ def _choose_lateral(parts: Parts, ready: Cols, conditions: list[Any]) -> ColumnE
     A join of the locked rows was planned as a hash join over the whole table (20 ms for 500 of
     40,000 rows); by ctid it is a TID scan under any statistics. ``queue = ANY(...)`` instead of a
     LATERAL for each queue sorts the backlog (1,138 ms against 1.3 ms on a million rows).
+
+    What is behind the given place first, by a range of the index: so nobody walks over the dead entries of what
+    was claimed before. What is in front of it is read only where that is not enough.
     """
-    wanted = parts.dialect.rows("wanted", {"queue": sa.Text(), "slots": sa.Integer()})
-    picked: sa.Select[Any] = (
-        sa.select(*parts.place(ready))
-        .select_from(ready.table)
-        .where(ready.queue == wanted.c.queue, *conditions)
-        .order_by(ready.priority, ready.scheduled_at, *ready.key)
-        .limit(wanted.c.slots)
-    )
-    lateral = parts.dialect.skip_locked(picked, ready.table).lateral("picked")
+    wanted = parts.dialect.rows("wanted", WANTED)
+    order = (ready.priority, ready.scheduled_at, *ready.key)
+    place, after = sa.tuple_(*order), sa.tuple_(wanted.c.after_priority, wanted.c.after_at, wanted.c.after_id)
+
+    def part(name: str, in_part: ColumnElement[bool]) -> Any:
+        picked: sa.Select[Any] = (
+            sa.select(*parts.place(ready))
+            .select_from(ready.table)
+            .where(ready.queue == wanted.c.queue, *conditions, in_part)
+            .order_by(*order)
+            .limit(wanted.c.slots)
+            .correlate(wanted)
+        )
+        return sa.select(parts.dialect.skip_locked(picked, ready.table).lateral(name).c.place)
+
+    both = sa.union_all(part("behind", place > after), part("before", place <= after))
+    slots: ColumnElement[int] = sa.literal_column(
+        "wanted.slots"
+    )  # of a union, SQLAlchemy leaves out the table
+    lateral = both.limit(slots).lateral("picked")
     rows = (
         sa.select(lateral.c.place)
         .select_from(wanted.join(lateral, sa.true()))

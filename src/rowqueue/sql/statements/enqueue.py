@@ -66,15 +66,17 @@ def enqueue(parts: Parts) -> Any:
 
 
 def enqueue_plain(parts: Parts) -> Any:
-    """One job without any option but its priority: a third of the parameters, and no key that could be taken."""
+    """One job without any option but its priority: a third of the parameters, and no key that could be taken.
+
+    What comes back is what is not known: its id and the time of its enqueue.
+    """
     now = parts.now()
     values: dict[str, Any] = {name: param(name, GIVEN[name]) for name in PLAIN}
     values["args"] = sa.cast(values["args"], JsonText())
     decided = {"state": parts.state(State.AVAILABLE), "scheduled_at": now, "created_at": now}
     insert = sa.insert(parts.tables.job).values(**values, **decided)
-    return insert.returning(
-        *(parts.tables.job.c[name] for name in RETURNED), told(parts, param("queue", sa.Text()))
-    )
+    c, state = parts.tables.job.c, parts.state(State.AVAILABLE)
+    return insert.returning(c.id, c.created_at, told(parts, param("queue", sa.Text()), state))
 
 
 def enqueue_many(parts: Parts, *, alike: bool = False) -> Any:
@@ -97,7 +99,21 @@ def enqueue_many(parts: Parts, *, alike: bool = False) -> Any:
     # Without a unique key nothing can be taken, and to insert it as if it could costs a record of WAL more.
     insert = sa.insert(table) if alike else parts.dialect.insert_new(table, answers=True)
     insert = insert.from_select(list(columns), source, include_defaults=False)
-    return insert.returning(*(parts.tables.job.c[name] for name in RETURNED), told(parts))
+    if alike and parts.dialect.gathers:
+        return _gathered(parts, insert)
+    return insert.returning(*(table.c[name] for name in RETURNED), told(parts))
+
+
+def _gathered(parts: Parts, insert: Any) -> Any:
+    """Their ids in one array, and beside it what is the same for all: 10,000 rows of five columns took as long to
+    read as a fifth of the INSERT."""
+    c = parts.tables.job.c
+    made = insert.returning(c.id, c.state, c.scheduled_at, c.created_at).cte("made")
+    ids = sa.func.array_agg(made.c.id, type_=sa.types.NullType()).label("ids")
+    state, due, created = (sa.func.min(made.c[name]) for name in ("state", "scheduled_at", "created_at"))
+    return sa.select(ids, state, due, created, told(parts, param("queue", sa.Text()), state)).select_from(
+        made
+    )
 
 
 def holders(parts: Parts) -> Any:

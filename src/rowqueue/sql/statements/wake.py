@@ -47,7 +47,9 @@ def notify(parts: Parts, state: ColumnElement[Any], queue: ColumnElement[Any]) -
     return parts.dialect.notify(channel_of(parts.tables), payload)
 
 
-def told(parts: Parts, queue: ColumnElement[Any] | None = None) -> ColumnElement[bool]:
+def told(
+    parts: Parts, queue: ColumnElement[Any] | None = None, state: ColumnElement[Any] | None = None
+) -> ColumnElement[bool]:
     """RETURNING of an enqueue: a worker is idle that wants to know, and knows if ``aloud`` was asked for.
 
     PostgreSQL folds equal notifications of one transaction into one. A worker that became idle after
@@ -55,7 +57,8 @@ def told(parts: Parts, queue: ColumnElement[Any] | None = None) -> ColumnElement
 
     Args:
         parts: tables and dialect.
-        queue: the queue of the one new row; None looks at each row's own.
+        queue: the queue of all new rows; None looks at each row's own.
+        state: the state of all new rows; None is each row's own.
     """
     if not parts.dialect.notifies:
         return sa.false()
@@ -66,8 +69,9 @@ def told(parts: Parts, queue: ColumnElement[Any] | None = None) -> ColumnElement
         heard = c.queue.in_(sa.select(idle.queue).where(now))
     else:
         heard = sa.exists().where(idle.queue == queue, now)
-    wanted = c.state.in_([const(state.value, sa.String()) for state in TELLING])
-    said = notify(parts, c.state, c.queue).is_not(None)
+    state = c.state if state is None else state
+    wanted = state.in_([const(each.value, sa.String()) for each in TELLING])
+    said = notify(parts, state, c.queue if queue is None else queue).is_not(None)
     answer: ColumnElement[bool] = sa.case(
         (~sa.and_(wanted, heard), sa.false()), (param("aloud", sa.Boolean()), said), else_=sa.true()
     )

@@ -17,6 +17,8 @@ from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.types import NAMES_OF_UTC
 from rowqueue.store.drivers.faults import from_sqlstate
 
+_UTC = frozenset(name.encode() for name in NAMES_OF_UTC)
+
 
 def translate(error: psycopg.Error) -> StoreError:
     """What a psycopg error means."""
@@ -149,7 +151,7 @@ def _hang_up(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> Non
 
 def _is_utc(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
     """It reads moments in UTC; asked each time, because a session of the caller's may change that."""
-    return raw.info.parameter_status("TimeZone") in NAMES_OF_UTC
+    return raw.pgconn.parameter_status(b"TimeZone") in _UTC
 
 
 def _usable(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
