@@ -165,6 +165,9 @@ class Crew:
         Args:
             stalls: the jobs that stop a process for ever.
         """
+        done = all(
+            job.state.is_final for job in self._store.list(limit=100).jobs
+        )  # before who stands is looked for
         robbed = " ".join(entry.error for key in stalls.values() for entry in row(self._store, key).errors)
         for how, pid in begun(self._folder):
             if how in stalls:
@@ -179,7 +182,7 @@ class Crew:
             else:
                 continue
             self.hands[place] = self._start()
-        return all(job.state.is_final for job in self._store.list(limit=100).jobs)
+        return done
 
     def _stands(self, pid: int) -> bool:
         """For so long that it may well have stopped in a transaction, when SQLite lets nobody else write."""

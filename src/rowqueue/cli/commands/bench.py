@@ -22,7 +22,11 @@ from rowqueue.core.errors import ConfigurationError
 )
 @click.option("--processes", type=click.IntRange(1, 64), default=2, show_default=True, metavar="N")
 @click.option(
-    "--concurrency", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="Of a worker: its claims are of half as many."
+    "--concurrency",
+    type=click.IntRange(1, 100_000),
+    default=1000,
+    show_default=True,
+    help="Of a worker: its claims are of half as many.",
 )
 @click.option(
     "--pickups", type=click.IntRange(0), default=100, show_default=True, help="Sent to an idle worker."
