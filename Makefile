@@ -52,7 +52,7 @@ reliability: $(VENV)/.installed-dev ## run every reliability test in its long fo
 	@$(VENV)/bin/python -m tests.reliability $(FIGURES)
 
 nightly: $(VENV)/.installed-dev ## the same with a million seeds, a million jobs and a soak of HOURS=1
-	@ROWQUEUE_SOAK_HOURS=$(HOURS) ROWQUEUE_BURST_JOBS=1000000 $(MAKE) --no-print-directory reliability SEEDS=$(or $(SEEDS),1000000)
+	@ROWQUEUE_SOAK_HOURS=$(HOURS) ROWQUEUE_BURST_JOBS=1000000 ROWQUEUE_STRESS_LOOPS=100 $(MAKE) --no-print-directory reliability SEEDS=$(or $(SEEDS),1000000)
 
 soak: $(VENV)/.installed-dev ## feed workers evenly for five minutes, or HOURS=12, and see what grows
 	@ROWQUEUE_SOAK_HOURS=$(if $(filter command,$(origin HOURS)),$(HOURS),0) $(RELIABILITY) tests/load/test_soak.py

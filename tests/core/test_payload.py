@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rowqueue.core import names, payload
-from rowqueue.core.errors import ConfigurationError, InvalidArguments
+from rowqueue.core.errors import ConfigurationError, InvalidArguments, PayloadTooLarge
 
 ANYTHING = st.recursive(
     st.none()
@@ -122,3 +122,9 @@ def test_plain_prefixes_and_whole_numbers_pass():
 )
 def test_depth_counts_what_is_open_at_once(value, depth):
     assert payload.depth_of(payload.encode(value, "x")) == depth
+
+
+def test_the_limit_is_counted_in_bytes_and_itself_allowed():
+    assert payload.encode("ü" * 4, "it", limit=10) == f'"{"ü" * 4}"'
+    with pytest.raises(PayloadTooLarge):
+        payload.encode("ü" * 4 + "x", "it", limit=10)

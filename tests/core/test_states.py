@@ -1,8 +1,15 @@
 """The table of transitions: closed, without dead ends, and fenced where a worker writes (reliability #2)."""
 
-from hypothesis import settings
+import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from rowqueue.core.finish import after_failure
 from rowqueue.core.policies import RetryPolicy
@@ -43,6 +50,11 @@ def test_fenced_rows_start_from_running_alone():
 def test_final_jobs_change_only_by_a_person():
     leaving = {row.verb for row in TRANSITIONS if row.sources & FINAL}
     assert leaving == {Verb.RETRY, Verb.DELETE}
+
+
+def test_a_running_job_is_touched_past_its_worker_by_three_verbs_alone():
+    by_others = {row.verb for row in TRANSITIONS if State.RUNNING in row.sources and not row.fenced}
+    assert by_others == {Verb.CANCEL, Verb.DISCARD, Verb.RESCUE}
 
 
 def test_every_state_is_reached_and_every_unfinished_one_leads_to_an_end():
@@ -147,5 +159,45 @@ class Life(RuleBasedStateMachine):
         assert not running or self.attempt >= 1
 
 
-TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+def lived(lives: int, steps: list[str], *phases: Phase) -> None:
+    """So many lives of up to 50 steps, each step noted; raises where a machine and the table part."""
+
+    class Noted(Life):
+        def go(self, verb: Verb, target: State | None, *, fenced: bool = False) -> None:
+            steps.append(verb)
+            super().go(verb, target, fenced=fenced)
+
+    chosen = settings(
+        max_examples=lives, stateful_step_count=50, deadline=None, phases=phases or tuple(Phase)
+    )
+    run_state_machine_as_test(Noted, settings=chosen)
+
+
+def test_a_life_keeps_to_the_table(publish, long: bool):
+    lives, steps = 2000 if long else 100, list[str]()
+    lived(lives, steps)
+    verbs = len(set(steps))
+    publish(
+        "#2",
+        "lives of a job by the table and the policies",
+        f"{lives:,} lives, {len(steps):,} steps by {verbs} verbs, 0 that part from the table",
+        value=verbs,
+        bound="verbs >= 11",
+        promise=3,
+    )
+
+
+def test_a_policy_that_forgets_to_end_is_found(publish, monkeypatch: pytest.MonkeyPatch):
+    """A negative control: a failed job is always run again."""
+    steps = list[str]()
+    monkeypatch.setattr(f"{__name__}.after_failure", lambda *_, **__: (State.RETRYABLE, 1.0))
+    with pytest.raises(AssertionError):
+        lived(100, steps, Phase.generate)  # found is enough: no search for the shortest
+    publish.control(
+        "#2",
+        "a policy that never discards",
+        "found",
+        value=1,
+        bound="found = 1",
+        promise=3,
+    )

@@ -153,7 +153,7 @@ def test_hostile_kinds_are_left_alone(database_url: str, publish: Any) -> None:
     app.close()
     assert calls == [1]
     publish(
-        "#28",
+        "#30",
         "hostile kinds: dotted paths, dunders, look-alikes, pickles",
         f"{len(kinds)} kinds, {left_alone} left alone (snoozed, no attempt charged); imports and calls: {seen[:3]}",
         value=len(seen) + len(kinds) - left_alone,
@@ -170,7 +170,7 @@ def test_a_worker_that_imports_what_a_row_names_is_seen(publish: Any) -> None:
         importlib.import_module("colorsys.rgb_to_hsv".rpartition(".")[0])
         vars(importlib.import_module("os"))["system"]("true")
     publish.control(
-        "#28",
+        "#30",
         "a dotted path that is imported, and one that is called",
         f"{seen}",
         value=len(seen),

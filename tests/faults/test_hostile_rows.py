@@ -1,11 +1,15 @@
-"""Rows that another program wrote, with JSON that we cannot read (reliability #30): they do not keep others from their work."""
+"""Rows that another program wrote, with what we cannot read (reliability #30): they do not keep others from their work."""
 
 import contextlib
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from rowqueue import App
+from rowqueue.core.errors import RowqueueError
 from rowqueue.core.values import NewJob
 from rowqueue.operations import decode
 from rowqueue.store.store import Store
@@ -98,4 +102,90 @@ def test_a_reader_that_fails_at_such_a_row_blocks_the_queue(
         f"{claimed} jobs claimed",
         value=claimed,
         bound="claimed = 0",
+    )
+
+
+NO_NUMBERS = [
+    "'soon'",
+    "''",
+    "'NaN'",
+    "'infinity'",
+    "'-infinity'",
+    "X'00ff'",
+    "1.5",
+    "1e300",
+    "4611686018427387904",
+    "-1",
+]
+NO_MOMENTS = ["'0000-00-00'", "'0001-01-01'", "'9999-12-31'", "'99999-01-01'", "'0044-03-15 BC'"]
+
+
+def foreign(store: Store, rows: Raw) -> Iterator[tuple[int, str]]:
+    """Write what is no number, and no moment, into each such column of a job of its own; yields what was let in."""
+    columns = [column for column in store.jobs.c if not isinstance(column.type, sa.String | sa.Text)]
+    columns = [
+        column for column in columns if column.name != "id" and "Json" not in type(column.type).__name__
+    ]
+    written = [(column.name, value) for column in columns for value in NO_NUMBERS + NO_MOMENTS]
+    jobs = store.enqueue_many([NewJob(kind="k", max_attempts=1) for _ in written])
+    for (column, value), made in zip(written, jobs, strict=True):
+        try:
+            rows.execute(f"UPDATE rowqueue_job SET {column} = {value} WHERE id = {made.job.id}")
+        except Exception:  # noqa: BLE001 - each driver has its own
+            continue
+        yield made.job.id, f"{column} = {value}"
+
+
+def unreadable(store: Store, let_in: dict[int, str]) -> list[str]:
+    found = []
+    for key, said in let_in.items():
+        try:
+            assert store.get(key) is not None
+        except (RowqueueError, TypeError, ValueError, OverflowError):
+            found.append(said)
+    return found
+
+
+@pytest.mark.every_database
+def test_no_column_takes_what_cannot_be_read_back(database_url: str, publish: Any) -> None:
+    app = App(database_url)
+    app.init()
+
+    @app.job(kind="k")
+    def k() -> None: ...
+
+    with contextlib.closing(Store(database_url)) as store, raw(database_url) as rows:
+        let_in = dict(foreign(store, rows))
+        bad = unreadable(store, let_in)
+        running = drain(app)
+        left = [said for key, said in let_in.items() if rows.row(key)["finalized_at"] is None]
+        done = len(running.said(events.Finished))
+    app.close()
+    publish(
+        "#30",
+        "what is no number or no moment, written into such a column",
+        f"{len(let_in)} let in by the database, unreadable {len(bad)} {bad[:3]}; then {done} jobs worked, left {left}",
+        value=len(bad) + len(left),
+        bound="unreadable or left = 0",
+        promise=8,
+    )
+
+
+def test_a_table_that_is_not_strict_takes_it(sqlite_url: str, publish: Any) -> None:
+    """A negative control: SQLite's tables as they are unless one says otherwise."""
+    with contextlib.closing(Store(sqlite_url)) as store, raw(sqlite_url) as rows:
+        store.init()
+        ddl = store.ddl("sqlite")
+        (table,) = re.findall(r"CREATE TABLE rowqueue_job .*?;", ddl, re.DOTALL)
+        rows.execute("DROP TABLE rowqueue_job")
+        rows.execute(
+            re.sub(r", \n\tCONSTRAINT rowqueue_job_moments [^\n]*", "", table).replace(" STRICT", "")
+        )
+        bad = unreadable(store, dict(foreign(store, rows)))
+    publish.control(
+        "#30",
+        "a table that takes any value in any column",
+        f"unreadable: {len(bad)}, as {bad[0]}",
+        value=len(bad),
+        bound="unreadable >= 1",
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -82,25 +83,36 @@ def drop(rows: Raw, prefix: str, schema: str = "") -> None:
         rows.execute(f"DROP TABLE {where}{table}")
 
 
-@FEW
-@given(prefix=WORDS)
 @example(prefix="select_")
 @example(prefix="a" * 40)
 @example(prefix="_")
 @example(prefix="_")  # again: the one before left nothing behind
 @example(prefix='x"; DROP TABLE "canary; drop"; --')
-def test_prefixes(canary, database_url, prefix):
+def a_prefix(canary, database_url, seen, prefix):
     if not re.fullmatch("[a-z_][a-z0-9_]{0,39}", prefix):
         with pytest.raises(ConfigurationError, match="table prefix"):
             Store(database_url, prefix=prefix)
+        seen["refused"] += 1
         return
     with contextlib.closing(Store(database_url, prefix=prefix)) as store:
         works(store)
         drop(canary, prefix)
+    seen["worked"] += 1
 
 
-@FEW
-@given(schema=WORDS)
+def test_prefixes(canary, database_url, long, publish):
+    seen = Counter()
+    examples = settings(FEW, max_examples=1000) if long else FEW
+    examples(given(prefix=WORDS)(a_prefix))(canary, database_url, seen)
+    publish(
+        "#29",
+        "table prefixes with quotes, percent signs, statements in them",
+        f"{seen.total()} prefixes: {seen['worked']} worked, {seen['refused']} refused; the canary's table is whole",
+        value=canary.count() - 1,
+        bound="rows lost or added = 0",
+    )
+
+
 @example(schema="select")
 @example(schema='a"b')
 @example(schema="a%b%%c")
@@ -111,13 +123,14 @@ def test_prefixes(canary, database_url, prefix):
 @example(schema="pg_mine")
 @example(schema="Jobs")
 @example(schema='x"; DROP TABLE "canary; drop"; --')
-def test_schemas(postgres_database, schema):
+def a_schema(postgres_database, seen, schema):
     with raw(postgres_database, f'"{CANARY}"') as rows:
         rows.execute(f'CREATE TABLE IF NOT EXISTS "{CANARY}" (id integer)')
         bad = not schema or len(schema.encode("utf-8", "replace")) > 63 or schema.startswith("pg_")
         if bad or "%" in schema or "\0" in schema or any(0xD800 <= ord(c) < 0xE000 for c in schema):
             with pytest.raises(ConfigurationError, match="schema"):
                 Store(postgres_database, schema=schema)
+            seen["refused"] += 1
             return
         with contextlib.closing(Store(postgres_database, schema=schema)) as store:
             works(store)
@@ -130,3 +143,29 @@ def test_schemas(postgres_database, schema):
             rows.execute(f'DROP SCHEMA "{schema.replace(chr(34), chr(34) * 2)}" CASCADE')
         else:
             drop(rows, "rowqueue_")
+    seen["worked"] += 1
+
+
+def test_schemas(postgres_database, long, publish):
+    seen = Counter()
+    examples = settings(FEW, max_examples=500) if long else FEW
+    examples(given(schema=WORDS)(a_schema))(postgres_database, seen)
+    publish(
+        "#29",
+        "schemas with quotes, percent signs, statements in them",
+        f"{seen.total()} schemas: {seen['worked']} worked under their own name, {seen['refused']} refused",
+        value=seen["worked"],
+        bound="worked >= 5",
+    )
+
+
+def test_a_prefix_that_is_pasted_into_the_statement_reaches_other_tables(sqlite_url, publish):
+    """A negative control: no check, no quotes."""
+    with raw(sqlite_url) as rows:
+        rows.execute("CREATE TABLE theirs (id integer)")
+        prefix = 'theirs"; --'
+        rows.execute(f'DROP TABLE "{prefix}job"')
+        assert rows.rows("SELECT * FROM sqlite_master") == []
+    publish.control(
+        "#29", "a prefix that is pasted in", "somebody's table is gone", value=1, bound="gone = 1"
+    )

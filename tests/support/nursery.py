@@ -253,7 +253,9 @@ class _Forking:
             os.setsid()
         for number, fd in enumerate(fds[:3]):
             os.dup2(fd, number)
-        os.closerange(3, max(fds) + 1)
+        os.closerange(
+            3, max([*fds, *self._ends.values()]) + 1
+        )  # or it would keep others' ends from being told
         os.chdir(asked["cwd"])
         os.environ.clear()
         os.environ.update(asked["env"])

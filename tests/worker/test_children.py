@@ -90,28 +90,6 @@ def test_arguments_that_do_not_fit(yard: ModuleType):
     assert "InvalidArguments" in drain(yard.app).row(job).errors[0].error
 
 
-@pytest.mark.parametrize(
-    "how, said",
-    [
-        ("segfault", "was ended by SIGSEGV"),
-        ("exit", "ended with exit status 7"),
-        ("kill", "was ended by SIGKILL"),
-        ("close", "ended with exit status 1"),
-    ],
-)
-@SQLITE
-def test_a_dead_child_costs_one_attempt(yard: ModuleType, tmp_path: Path, how, said):
-    job = yard.dies.enqueue(how)
-    innocent = yard.add.enqueue_many([(number,) for number in range(10)])
-    running = drain(yard.app, concurrency=2)
-    row = running.row(job)
-    assert (row.state, row.attempt, row.failures, row.rescues) == (State.DISCARDED, 2, 2, 0)
-    assert all(f"its process {said}" in entry.error for entry in row.errors)
-    assert (tmp_path / "starts").read_text() == "xx"
-    assert all(running.row(other).attempt == 1 for other in innocent)
-    assert all(running.row(other).state is State.COMPLETED for other in innocent)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not enforce RLIMIT_AS")
 @SQLITE
 def test_memory_is_limited_for_the_job_that_says_so_alone(yard: ModuleType):
@@ -126,26 +104,6 @@ def test_memory_takes_a_process(sqlite_url):
     app = App(sqlite_url)
     with pytest.raises(ConfigurationError, match="add process=True"):
         app.job(kind="m", memory=1 << 30)(lambda: None)
-
-
-@SQLITE
-def test_a_fork_in_a_handler_ends_once(yard: ModuleType):
-    job = yard.forks.enqueue()
-    after = yard.add.enqueue(1)
-    running = drain(yard.app, concurrency=1)
-    assert running.row(job).result == "the copy ended with 0"
-    assert running.row(after).state is State.COMPLETED
-    assert len(running.said(events.Completed)) == 2
-
-
-@SQLITE
-def test_a_loop_that_holds_the_gil_is_killed_at_its_timeout(yard: ModuleType, tmp_path: Path):
-    job = yard.holds_the_gil.options(timeout=0.1).enqueue()
-    running = drain(yard.app)
-    row = running.row(job)
-    assert row.errors[0].error == "HandlerTimeout: ran longer than its timeout of 0.1 s"
-    assert row.state is State.DISCARDED
-    assert not any(map(alive, started(tmp_path)))
 
 
 @POSTGRES

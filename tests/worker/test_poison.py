@@ -1,5 +1,4 @@
-"""Handlers that harm their own worker's process (reliability #27 without `process=True`): they cost what was running there
-one counted attempt each, and end discarded, not in a loop."""
+"""Handlers that do what no handler should, short of taking the process down (`tests/faults/test_poison.py` has those)."""
 
 import contextlib
 import os
@@ -14,26 +13,15 @@ import pytest
 
 from rowqueue import App, NewJob, State
 from rowqueue.worker import events
-from tests.worker.harness import PATIENCE, Running, drain, raw_connection
+from tests.worker.harness import PATIENCE, Running, drain
 
 ROOT = Path(__file__).resolve().parents[2]
 
 PROGRAM = """
-import ctypes, os, sys, threading
+import os, sys
 import rowqueue
 
-app = rowqueue.App(sys.argv[1], max_rescues=2, retry=rowqueue.RetryPolicy.constant(0))
-
-@app.job(kind="poison")
-def poison(how: str):
-    print("started", flush=True)
-    match how:
-        case "segfault":
-            ctypes.string_at(0)
-        case "exit":
-            os._exit(7)
-        case "holds the GIL":
-            ctypes.PyDLL(None).sleep(3600)
+app = rowqueue.App(sys.argv[1])
 
 @app.job(kind="forks")
 def forks():
@@ -71,45 +59,6 @@ def program(url: str) -> Iterator["subprocess.Popen[str]"]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # with what it forked
         process.communicate()
-
-
-def let_leases_run_out(url: str) -> None:
-    with raw_connection(url) as connection:
-        connection.execute("UPDATE rowqueue_job SET leased_until = 1 WHERE state = 'running'")
-
-
-@pytest.mark.parametrize("how", ["segfault", "exit", "holds the GIL"])
-def test_what_takes_the_worker_down_is_rescued_and_discarded(sqlite_url: str, how: str, publish):
-    app = App(sqlite_url, max_rescues=2)
-    app.init()
-    poison = app.store.enqueue(NewJob(kind="poison", args={"how": how}))
-    innocent = app.store.enqueue(NewJob(kind="innocent", priority=4))
-    for _ in range(2):  # max_rescues
-        with program(sqlite_url) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "started\n"
-            if how != "holds the GIL":
-                assert process.wait(PATIENCE) in {-11, 7}
-        let_leases_run_out(sqlite_url)
-        app.store.rescue()
-    with program(sqlite_url) as process:
-        out, _ = process.communicate(timeout=PATIENCE)
-        assert (process.returncode, out) == (0, "")
-    row, other = app.store.get(poison.job.id), app.store.get(innocent.job.id)
-    app.close()
-    assert row is not None
-    assert other is not None
-    assert (row.state, row.rescues) == (State.DISCARDED, 2)
-    assert all("the lease ran out" in entry.error for entry in row.errors)
-    assert other.state is State.COMPLETED
-    publish(
-        "#27",
-        f"a handler in the worker's own process: {how}",
-        f"started {row.attempt} times, then discarded; its neighbour completed",
-        value=row.attempt,
-        bound="starts = 2",
-        promise=8,
-    )
 
 
 @pytest.mark.parametrize("kind", ["forks", "forks in the loop"])

@@ -293,7 +293,7 @@ TERM, INT, QUIT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIG
         (HUP, "endless", 2, 3600, State.AVAILABLE, 0),
     ],
 )
-def test_signals(sqlite_url, number, kind, signals, grace, state, code):
+def test_signals(sqlite_url, number, kind, signals, grace, state, code, publish):
     """A real process: once for a graceful stop, twice for a hard one; a thread that hangs keeps nobody."""
     app = App(sqlite_url)
     app.init()
@@ -319,3 +319,33 @@ def test_signals(sqlite_url, number, kind, signals, grace, state, code):
     assert (row.state, row.failures, row.rescues) == (state, 0, 0)
     assert list(app.store.workers()) == []
     app.close()
+    publish(
+        "#26",
+        "a signal, once or five times, while a handler ends soon, never, or cannot be ended",
+        f"{number.name}: exit status {code}, the job {state}, no attempt charged",
+        value=row.failures + row.rescues,
+        bound="charged = 0",
+        promise=3,
+    )
+
+
+def test_a_worker_that_is_killed_gives_nothing_back(sqlite_url, publish):
+    """The negative control: SIGKILL is not heard, and only the end of the lease frees the job."""
+    app = App(sqlite_url)
+    app.init()
+    job = app.store.enqueue(NewJob(kind="endless"))
+    with start_program(sqlite_url, 30) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+    row = app.store.get(job.job.id)
+    app.close()
+    assert row is not None
+    publish.control(
+        "#26",
+        "SIGKILL, which nobody hears",
+        f"the job {row.state}, attempt {row.attempt} charged",
+        value=row.attempt,
+        bound="charged = 1",
+    )

@@ -58,21 +58,6 @@ def raises(what: str) -> object:
     raise AssertionError(what)
 
 
-@app.job(process=True, max_attempts=2)
-def dies(how: str) -> None:
-    (here / "starts").open("a").write("x")
-    match how:
-        case "segfault":
-            ctypes.string_at(0)
-        case "exit":
-            os._exit(7)
-        case "kill":
-            os.kill(os.getpid(), 9)
-        case "close":
-            os.closerange(3, 64)
-    raise AssertionError(how)
-
-
 @app.job(process=True, memory=64 << 20, max_attempts=1)
 def eats(megabytes: int) -> int:
     return len(bytearray(megabytes << 20))
@@ -82,14 +67,6 @@ def eats(megabytes: int) -> int:
 def holds_the_gil() -> None:
     (here / "started").write_text(str(os.getpid()))
     ctypes.PyDLL(None).sleep(3600)  # PyDLL keeps the GIL
-
-
-@app.job(process=True)
-def forks() -> str:
-    if os.fork() == 0:
-        return "the copy"
-    _, status = os.wait()
-    return f"the copy ended with {status}"
 
 
 @app.job(process=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rowqueue.core.errors import ConfigurationError
 
 NAME_LIMIT = 200
 TAGS_LIMIT = 50
+EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+"""The moments that Python can show in every time zone."""
+
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
 
 
@@ -86,7 +89,8 @@ def instant(value: object, what: str) -> datetime:
     """An aware datetime.
 
     Raises:
-        ConfigurationError: not a datetime, or a naive one (nobody can know which zone it means).
+        ConfigurationError: not a datetime, or a naive one (nobody can know which zone it means), or one that not every
+            time zone's clock can show.
     """
     if not isinstance(value, datetime):
         raise ConfigurationError(f"{what} must be a datetime, not {type(value).__name__}")
@@ -94,4 +98,6 @@ def instant(value: object, what: str) -> datetime:
         raise ConfigurationError(
             f"{what} is naive: give it a zone, datetime.now(timezone.utc) or .astimezone()"
         )
+    if not EARLIEST <= value <= LATEST:
+        raise ConfigurationError(f"{what} must be from {EARLIEST.date()} to {LATEST.date()}, not {value}")
     return value

@@ -25,7 +25,7 @@ class Tally:
         symbols: how many modules, classes and functions are in the index.
         rescued: how often a job was taken from a worker that was gone.
         retried: how often a failed attempt was run again.
-        refused: writes of workers that had lost their lease.
+        stale: attempts that were stopped because their worker had lost the lease.
     """
 
     items: int
@@ -33,7 +33,7 @@ class Tally:
     symbols: int
     rescued: int
     retried: int
-    refused: int
+    stale: int
 
     @property
     def open(self) -> int:
@@ -59,9 +59,10 @@ def tally(demo: Demo) -> Tally:
         )
         rescued, failures, final = connection.execute(sums.select_from(joined)).one()
         symbols = _count(connection, demo.tables.symbol)
-        refused = _count(connection, demo.tables.refused)
+        stopped = demo.tables.stale.c
+        stale = _count(connection, sa.select(stopped.job_id, stopped.lease).distinct().subquery())
     by_state: dict[str, int] = dict(states)
-    return Tally(sum(by_state.values()), by_state, symbols, int(rescued), int(failures - final), refused)
+    return Tally(sum(by_state.values()), by_state, symbols, int(rescued), int(failures - final), stale)
 
 
 def _failed_for_good(job: sa.Table) -> sa.ColumnElement[bool]:

@@ -78,7 +78,7 @@ class Incidents:
         )
 
     def _stop_in_its_work(self, worker: Worker) -> dict[int, int]:
-        """Stop a worker in the middle of its jobs, and return their leases; without jobs it goes on.
+        """Stop a worker in the middle of its jobs, and return how often each was rescued; without jobs it goes on.
 
         Not in the middle of a write: on SQLite all others would have to wait for that.
         """
@@ -91,27 +91,31 @@ class Incidents:
         return held
 
     def _thaw_when_robbed(self, now: float) -> None:
-        assert self._frozen is not None
-        taken = self._taken()
-        if not taken and now - self._since < _MOST_SECONDS_FROZEN:
+        if self._taken() or now - self._since >= _MOST_SECONDS_FROZEN:
+            self.end(now)
+
+    def end(self, now: float) -> None:
+        """Let the frozen worker go on, whatever became of its jobs."""
+        if self._frozen is None:
             return
+        taken = self._taken()
         self._frozen.thaw()
         self._say(
             f"thawed worker {self._frozen.number} after {now - self._since:.1f} s: {taken} of its jobs are others' now,"
-            " and what it still writes for them is refused"
+            " and its attempts at them are stopped, or their writes refused"
         )
         self._frozen = None
 
     def _claims_of(self, worker: Worker) -> dict[int, int]:
         job = self._demo.app.store.jobs
-        query = sa.select(job.c.id, job.c.lease)
+        query = sa.select(job.c.id, job.c.rescues)
         query = query.where(job.c.attempted_by == worker.name, job.c.state == State.RUNNING.value)
         with reading(self._demo.engine).connect() as connection:
-            return {row.id: row.lease for row in connection.execute(query)}
+            return {row.id: row.rescues for row in connection.execute(query)}
 
     def _taken(self) -> int:
-        """How many of the frozen worker's jobs have another lease by now."""
+        """How many of the frozen worker's jobs were rescued from it by now."""
         job = self._demo.app.store.jobs
-        query = sa.select(job.c.id, job.c.lease).where(job.c.id.in_(self._held))
+        query = sa.select(job.c.id, job.c.rescues).where(job.c.id.in_(self._held))
         with reading(self._demo.engine).connect() as connection:
-            return sum(lease != self._held[key] for key, lease in connection.execute(query))
+            return sum(rescues > self._held[key] for key, rescues in connection.execute(query))

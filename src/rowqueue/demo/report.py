@@ -80,7 +80,7 @@ def show_tally(tally: Tally, done: int, seconds: float) -> None:
     rows += [
         ("rescued from a worker that was gone", tally.rescued),
         ("retried after a failure", tally.retried),
-        ("stale writes refused", tally.refused),
+        ("attempts stopped whose lease was lost", tally.stale),
         ("symbols in the index", tally.symbols),
     ]
     print()

@@ -124,6 +124,7 @@ def _watch(demo: Demo, crew: Crew, incidents: Incidents, shown: report.Progress,
         for worker in crew.replace_dead():
             shown.say(f"worker {worker.number} ended by itself; another one takes its place")
         pause.wait(_LOOK)
+    incidents.end(time.monotonic())
     shown.update(total)
 
 

@@ -26,13 +26,13 @@ class Tables:
             ``symbols`` is written with its completion: how many symbols the file has.
         symbol: modules, classes and functions. Nothing here forbids a second copy of a file's
             symbols: that there is none is the work of the fence, and ``check`` looks.
-        refused: writes that were refused because the worker had lost its lease.
+        stale: attempts that were stopped because their lease was lost, each once or twice.
     """
 
     metadata: sa.MetaData
     item: sa.Table
     symbol: sa.Table
-    refused: sa.Table
+    stale: sa.Table
 
     @property
     def index_name(self) -> str:
@@ -79,14 +79,14 @@ def tables(prefix: str, schema: str | None, dialect: str) -> Tables:
         text = sa.Column("text", postgresql.TSVECTOR, sa.Computed(_SEARCH_TEXT, persisted=True))
         symbol.append_column(text)
         sa.Index(f"{symbol.name}_text", text, postgresql_using="gin")
-    refused = sa.Table(
-        f"{prefix}demo_refused",
+    stale = sa.Table(
+        f"{prefix}demo_stale",
         metadata,
         sa.Column("id", key, sa.Identity(), primary_key=True),
         sa.Column("job_id", sa.BigInteger, nullable=False),
         sa.Column("lease", sa.BigInteger, nullable=False),
     )
-    return Tables(metadata, item, symbol, refused)
+    return Tables(metadata, item, symbol, stale)
 
 
 def _path() -> sa.types.TypeEngine[str]:

@@ -14,7 +14,7 @@ from rowqueue.cli.target import DATABASE_VARIABLE
 from rowqueue.core.values import Job
 from rowqueue.demo.jobs import CONCURRENCY, LEASE, QUEUE, Demo, open_demo
 from rowqueue.worker import Worker
-from rowqueue.worker.events import Refused
+from rowqueue.worker.events import LeaseLost, Refused
 
 
 def main(prefix: str, schema: str, name: str) -> None:
@@ -26,15 +26,18 @@ def main(prefix: str, schema: str, name: str) -> None:
     worker = Worker(demo.app, queues={QUEUE: CONCURRENCY}, lease=LEASE, poll=0.2, worker_id=name)
     on_parent_death(worker.stop)
     with ThreadPoolExecutor(1) as recorder:  # the worker's loop does not wait for it
-        worker.on(lambda event: recorder.submit(record_refusal, demo, event.job), Refused)
+        worker.on(lambda event: recorder.submit(record_stale, demo, event.job), LeaseLost, Refused)
         worker.run()
     demo.close()
 
 
-def record_refusal(demo: Demo, job: Job) -> None:
-    """Remember for the report that a write was refused, because another worker has the job by now."""
+def record_stale(demo: Demo, job: Job) -> None:
+    """Remember for the report that an attempt was stopped because another worker has the job by now.
+
+    It heard so when it renewed its lease, or had its write refused; often both.
+    """
     with demo.engine.begin() as connection:
-        connection.execute(demo.tables.refused.insert(), {"job_id": job.id, "lease": job.lease})
+        connection.execute(demo.tables.stale.insert(), {"job_id": job.id, "lease": job.lease})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
 
 from rowqueue.sql.dialects.json_table import COLLATION
 from rowqueue.sql.mariadb_ddl import add_index, create_whole
+from rowqueue.sql.sqlite_ddl import strict
 from rowqueue.sql.tables import Tables
 
 Migration: TypeAlias = Callable[[Tables, sa.Dialect], Sequence[str]]
@@ -43,6 +44,8 @@ def create(table: sa.Table, dialect: sa.Dialect) -> list[str]:
     """The DDL of one table and its indexes."""
     if dialect.name in COLLATION:
         return [create_whole(table, dialect).replace("%%", "%")]
+    if dialect.name == "sqlite" and table.dialect_options["sqlite"]["strict"]:
+        dialect = strict(dialect)
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
     made: list[Any] = [CreateTable(table), *(CreateIndex(index) for index in indexes)]
     texts = [str(statement.compile(dialect=dialect)).strip() for statement in made]

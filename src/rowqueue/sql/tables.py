@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
+from rowqueue.core.names import EARLIEST, LATEST
 from rowqueue.core.states import FINAL, State
 from rowqueue.sql.terms import const
 from rowqueue.sql.types import BigKey, Instant, JsonText
@@ -53,7 +54,7 @@ def tables(prefix: str = "rowqueue_", schema: str | None = None) -> Tables:
         schema: the database schema; None is the connection's own.
     """
     metadata = sa.MetaData(schema=schema)
-    return Tables(
+    made = Tables(
         metadata=metadata,
         job=_job(metadata, prefix),
         log=_log(metadata, prefix),
@@ -71,6 +72,9 @@ def tables(prefix: str = "rowqueue_", schema: str | None = None) -> Tables:
         ranges=_ranges(metadata, prefix),
         idle=_idle(metadata, prefix),
     )
+    for table in metadata.tables.values():
+        table.dialect_options["sqlite"]["strict"] = True
+    return made
 
 
 def _job(metadata: sa.MetaData, prefix: str) -> sa.Table:
@@ -124,6 +128,12 @@ def _job(metadata: sa.MetaData, prefix: str) -> sa.Table:
     # PostgreSQL's json refuses what is no JSON; elsewhere one such row, written by hand, would stop every claim.
     valid = sa.CheckConstraint(sa.func.json_valid(table.c.args) == const(1), name=f"{prefix}job_args")
     table.append_constraint(valid.ddl_if(callable_=lambda *_, dialect, **__: dialect.name != "postgresql"))
+    moments = [column for column in table.c if isinstance(column.type, Instant)]
+    # Infinity, and whatever else Python has no datetime for, would stop every claim and list that comes to it.
+    readable = sa.and_(
+        *(moment.between(const(EARLIEST, Instant), const(LATEST, Instant)) for moment in moments)
+    )
+    table.append_constraint(sa.CheckConstraint(readable, name=f"{prefix}job_moments"))
     _job_indexes(table, prefix)
     return table
 

@@ -50,6 +50,7 @@ class ChildProcess:
         self.wire = Wire(ours)
         self._reaping = threading.Lock()
         self.ready = False
+        self.killed = False
         self._app_path = app_path
 
     def start(self) -> None:
@@ -98,6 +99,7 @@ class ChildProcess:
     def kill(self) -> None:
         """End it and what its handler started, at once."""
         with self._reaping:
+            self.killed = True
             if self._process.returncode is None:  # or its number may be another process's by now
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.pid, signal.SIGKILL)
@@ -153,7 +155,7 @@ class Children:
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[ChildProcess]:
-        """A child for one job, idle or new (then not ``ready``); it is kept unless the block raises.
+        """A child for one job, idle or new (then not ``ready``); it is kept unless the block raises or kills it.
 
         Raises:
             ChildFailed: the system gives no process, or the worker has stopped.
@@ -165,7 +167,7 @@ class Children:
             self._discard(child)
             raise
         with self._lock:
-            if not self._closed:
+            if not self._closed and not child.killed:  # it may take a while to die
                 self._idle.append(child)
                 return
         self._discard(child)

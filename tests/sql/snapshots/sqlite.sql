@@ -1,38 +1,40 @@
 -- the tables
 CREATE TABLE rowqueue_job (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-	kind VARCHAR(200) NOT NULL,
-	queue VARCHAR(200) NOT NULL,
-	state VARCHAR(16) NOT NULL,
-	priority SMALLINT NOT NULL,
+	kind TEXT NOT NULL,
+	queue TEXT NOT NULL,
+	state TEXT NOT NULL,
+	priority INTEGER NOT NULL,
 	args TEXT NOT NULL,
-	scheduled_at BIGINT NOT NULL,
+	scheduled_at INTEGER NOT NULL,
 	attempt INTEGER DEFAULT 0 NOT NULL,
 	max_attempts INTEGER NOT NULL,
 	failures INTEGER DEFAULT 0 NOT NULL,
-	lease BIGINT DEFAULT 0 NOT NULL,
-	leased_until BIGINT,
-	attempted_at BIGINT,
-	attempted_by VARCHAR(200),
-	created_at BIGINT NOT NULL,
-	finalized_at BIGINT,
+	lease INTEGER DEFAULT 0 NOT NULL,
+	leased_until INTEGER,
+	attempted_at INTEGER,
+	attempted_by TEXT,
+	created_at INTEGER NOT NULL,
+	finalized_at INTEGER,
 	rescues INTEGER DEFAULT 0 NOT NULL,
 	snoozes INTEGER DEFAULT 0 NOT NULL,
-	timeout DOUBLE,
-	cancel_requested_at BIGINT,
-	unique_key VARCHAR(200),
-	unique_states SMALLINT,
+	timeout REAL,
+	cancel_requested_at INTEGER,
+	unique_key TEXT,
+	unique_states INTEGER,
 	tags TEXT,
-	correlation_id VARCHAR(200),
-	correlation_group VARCHAR(200),
+	correlation_id TEXT,
+	correlation_group TEXT,
 	meta TEXT,
 	errors TEXT,
 	progress TEXT,
 	result TEXT,
 	CONSTRAINT rowqueue_job_state CHECK (state IN ('pending', 'scheduled', 'available', 'running', 'retryable', 'completed', 'cancelled', 'discarded', 'skipped')),
 	CONSTRAINT rowqueue_job_final CHECK ((finalized_at IS NOT NULL) = (state IN ('completed', 'cancelled', 'discarded', 'skipped'))),
-	CONSTRAINT rowqueue_job_args CHECK (json_valid(args) = 1)
-);
+	CONSTRAINT rowqueue_job_args CHECK (json_valid(args) = 1),
+	CONSTRAINT rowqueue_job_moments CHECK (scheduled_at BETWEEN -62135510400000000 AND 253402128000000000 AND leased_until BETWEEN -62135510400000000 AND 253402128000000000 AND attempted_at BETWEEN -62135510400000000 AND 253402128000000000 AND created_at BETWEEN -62135510400000000 AND 253402128000000000 AND finalized_at BETWEEN -62135510400000000 AND 253402128000000000 AND cancel_requested_at BETWEEN -62135510400000000 AND 253402128000000000)
+)
+ STRICT;
 
 CREATE INDEX rowqueue_job_claim ON rowqueue_job (queue, priority, scheduled_at, id) WHERE state = 'available';
 
@@ -45,77 +47,86 @@ CREATE INDEX rowqueue_job_lease ON rowqueue_job (leased_until) WHERE leased_unti
 CREATE UNIQUE INDEX rowqueue_job_unique ON rowqueue_job (unique_key) WHERE unique_key IS NOT NULL AND (finalized_at IS NULL OR (unique_states & CASE WHEN (state = 'completed') THEN 32 WHEN (state = 'cancelled') THEN 64 WHEN (state = 'discarded') THEN 128 WHEN (state = 'skipped') THEN 256 ELSE 0 END) != 0);
 
 CREATE TABLE rowqueue_kind (
-	name VARCHAR(200) NOT NULL,
-	unclaimable BIGINT NOT NULL,
-	unclaimable_at BIGINT NOT NULL,
+	name TEXT NOT NULL,
+	unclaimable INTEGER NOT NULL,
+	unclaimable_at INTEGER NOT NULL,
 	PRIMARY KEY (name)
-);
+)
+ STRICT;
 
 CREATE TABLE rowqueue_log (
 	seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-	job_id BIGINT NOT NULL,
-	lease BIGINT NOT NULL,
-	at BIGINT NOT NULL,
+	job_id INTEGER NOT NULL,
+	lease INTEGER NOT NULL,
+	at INTEGER NOT NULL,
 	entry TEXT NOT NULL
-);
+)
+ STRICT;
 
 CREATE INDEX rowqueue_log_job ON rowqueue_log (job_id, seq);
 
 CREATE TABLE rowqueue_queue (
-	name VARCHAR(200) NOT NULL,
-	paused_at BIGINT,
+	name TEXT NOT NULL,
+	paused_at INTEGER,
 	settings TEXT,
 	PRIMARY KEY (name)
-);
+)
+ STRICT;
 
 CREATE TABLE rowqueue_version (
 	version INTEGER NOT NULL,
-	applied_at BIGINT NOT NULL,
+	applied_at INTEGER NOT NULL,
 	PRIMARY KEY (version)
-);
+)
+ STRICT;
 
 CREATE TABLE rowqueue_worker (
-	id VARCHAR(200) NOT NULL,
-	started_at BIGINT NOT NULL,
-	seen_at BIGINT NOT NULL,
-	idle BOOLEAN NOT NULL,
+	id TEXT NOT NULL,
+	started_at INTEGER NOT NULL,
+	seen_at INTEGER NOT NULL,
+	idle INTEGER NOT NULL,
 	queues TEXT NOT NULL,
 	kinds TEXT NOT NULL,
 	PRIMARY KEY (id)
-);
+)
+ STRICT;
 
 CREATE TABLE rowqueue_backfill (
-	destination VARCHAR(200) NOT NULL,
+	destination TEXT NOT NULL,
 	source_key TEXT NOT NULL,
-	job_id BIGINT NOT NULL,
+	job_id INTEGER NOT NULL,
 	PRIMARY KEY (destination, source_key)
-);
+)
+ STRICT;
 
 CREATE TABLE rowqueue_backfill_cursor (
-	destination VARCHAR(200) NOT NULL,
+	destination TEXT NOT NULL,
 	position TEXT,
-	version BIGINT NOT NULL,
-	begun_at BIGINT NOT NULL,
+	version INTEGER NOT NULL,
+	begun_at INTEGER NOT NULL,
 	PRIMARY KEY (destination)
-);
+)
+ STRICT;
 
 CREATE TABLE rowqueue_backfill_range (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-	destination VARCHAR(200) NOT NULL,
+	destination TEXT NOT NULL,
 	first_key TEXT NOT NULL,
 	last_key TEXT NOT NULL,
-	lease BIGINT NOT NULL,
-	leased_until BIGINT
-);
+	lease INTEGER NOT NULL,
+	leased_until INTEGER
+)
+ STRICT;
 
 CREATE INDEX rowqueue_backfill_range_free ON rowqueue_backfill_range (destination, leased_until);
 
 CREATE TABLE rowqueue_idle (
-	queue VARCHAR(200) NOT NULL,
-	worker VARCHAR(200) NOT NULL,
-	idle_until BIGINT NOT NULL,
+	queue TEXT NOT NULL,
+	worker TEXT NOT NULL,
+	idle_until INTEGER NOT NULL,
 	PRIMARY KEY (queue, worker)
-);
+)
+ STRICT;
 
 -- enqueue
 INSERT INTO rowqueue_job (kind, queue, state, priority, args, scheduled_at, max_attempts, created_at, timeout, unique_key, unique_states, tags, correlation_id, correlation_group, meta) VALUES (?, ?, CASE WHEN ? THEN 'pending' WHEN (coalesce(?, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(? * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) > (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)) THEN 'scheduled' ELSE 'available' END, ?, CAST(? AS TEXT), coalesce(?, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) + CAST(? * 1000000 AS INTEGER), (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)), ?, (CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000), ?, ?, ?, CAST(? AS TEXT), ?, ?, CAST(? AS TEXT)) ON CONFLICT DO NOTHING RETURNING id, state, scheduled_at, created_at, unique_key, 0 AS anon_1;

@@ -33,8 +33,6 @@ from rowqueue.sql.tables import Tables
 Builder: TypeAlias = Callable[[Parts], Any]
 _make_call = maker(Call)
 
-_make_call = maker(Call)
-
 BUILDERS: Mapping[str, Builder] = {
     "enqueue": enqueue.enqueue,
     "enqueue_plain": enqueue.enqueue_plain,
