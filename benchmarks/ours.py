@@ -27,9 +27,7 @@ class Row:
     """One line of the page; a value for each round.
 
     Attributes:
-        what: was measured.
-        unit: of the values.
-        values: of the rounds.
+        what: was measured; unit: of the values, which are of the rounds.
         ratios: to what it is compared with, of the rounds.
         to: what that is.
     """

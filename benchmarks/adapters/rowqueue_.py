@@ -7,8 +7,9 @@ DSN = os.environ.get("DSN", "")
 CONCURRENCY = int(os.environ.get("CONC", "1000"))
 VENV = "rowqueue"
 KIND = "pg"
+SYNC = True
 LABEL = "rowqueue (psycopg 3)"
-SETTINGS = f"uvloop, concurrency {CONCURRENCY}, default table and options, enqueue_many for bulk"
+SETTINGS = f"uvloop, concurrency {CONCURRENCY}, default table and options, enqueue and enqueue_many"
 REMAIN = "select exists(select 1 from rowqueue_job where finalized_at is null)"
 DONE = "select count(*) from rowqueue_job where state = 'completed'"
 KEEPS = True
@@ -31,16 +32,16 @@ def setup():
     app.init()
 
 
-@contextlib.asynccontextmanager
-async def producer():
+@contextlib.contextmanager
+def producer():
     class Producer:
-        async def one(self, i):
-            await noop.enqueue_async(i)
+        def one(self, i):
+            noop.enqueue(i)
 
-        async def bulk(self, lo, hi):
-            await noop.enqueue_many_async([(i,) for i in range(lo, hi)])
+        def bulk(self, lo, hi):
+            noop.enqueue_many([(i,) for i in range(lo, hi)])
 
-    await app.async_store.check_schema()  # connects, as those of the peers do
+    app.store.check_schema()  # connects, as those of the peers do
     yield Producer()
 
 

@@ -19,6 +19,7 @@ from tests.support.session import ROOT
 WORDS = [
     "sqlite:///jobs.db",
     "sqlite:///file:x?mode=ro&uri=true",
+    "sqlite:///jobs.db?x=1",
     "postgresql://u:p@h:1,h2:2/d?x=1",
     "postgresql://u@/d?host=a,b&port=1",
     "postgresql://h:99999999/d",

@@ -274,6 +274,10 @@ def _url(source: Any) -> URL:
                 f"an Engine on {url.get_driver_name()} cannot be used: create it with {_DRIVERS[backend]}://, or pass the URL"
             )
         return url
+    if backend == "sqlite" and "uri" not in url.query and (unknown := sorted({*url.query} - _SQLITE_OPTIONS)):
+        raise ConfigurationError(
+            f"a SQLite URL takes no {unknown[0]!r}: leave it out, or add uri=true if it is SQLite's own"
+        )
     return url.set(drivername=_DRIVERS[backend])
 
 
@@ -281,6 +285,7 @@ def _is_async(source: Any) -> TypeGuard[AsyncEngine]:
     return isinstance(getattr(source, "sync_engine", None), Engine)
 
 
+_SQLITE_OPTIONS = {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
 _EXAMPLES = "sqlite:///jobs.db, postgresql://user@host/database or mariadb://user@host/database"
 
 
