@@ -39,11 +39,12 @@ docs: $(VENV)/.installed-docs ## build the documentation into site/; a warning i
 
 # The rows that reliability tests publish, and what the tests choose by.
 FIGURES ?= .cache/figures.jsonl
+LONG ?= --long
 HOURS ?= 1
-RELIABILITY = $(VENV)/bin/python -m pytest --reliability --long --hypothesis-seed=1 --figures $(FIGURES) $(ARGS)
+RELIABILITY = $(VENV)/bin/python -m pytest --reliability $(LONG) --hypothesis-seed=1 --figures $(FIGURES) $(ARGS)
 
 # What loads the whole machine runs after the others, and alone. A row says what failed, so the page is written all the same.
-reliability: $(VENV)/.installed-dev ## run every reliability test in its long form (some hours) and write RELIABILITY.md
+reliability: $(VENV)/.installed-dev ## run every reliability test in its long form (some hours; LONG= for the short one) and write RELIABILITY.md
 	@scripts/mariadb-for-tests
 	@mkdir -p $(dir $(FIGURES)) && rm -f $(FIGURES)
 	@-$(RELIABILITY) -n 2 --dist worksteal --ignore=tests/load --ignore=tests/support

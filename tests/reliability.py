@@ -74,7 +74,8 @@ What rowqueue promises, what shows it, and what was measured: on real databases,
 This page is written by `make reliability`, which fails when a figure breaks its bound; nothing in it is typed by hand.
 
 ```console
-make reliability                 # everything, in its long form, and this page
+make reliability                 # everything, in its long form (some hours), and this page
+make reliability LONG=           # the same in its short form (some minutes)
 make soak HOURS=12               # the soak alone, for as long as you like
 make burst                       # a million jobs at once
 make simulate SEEDS=1000000      # as many simulated lives as you like; SEED=n replays one
@@ -105,10 +106,12 @@ def _run(rows: list[Row]) -> str:
     figures = sum(row.sort == "figure" for row in rows)
     controls = sum(row.sort == "control" or bool(row.control) for row in rows)
     broken = [row for row in rows if _is_bad(row)]
+    long = sum(" --long" in row.command for row in rows if row.sort in {"figure", "control"})
     return (
         f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {platform.system()} "
         f"{platform.release()}, {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB; measured at {commits}. "
-        f"{figures} figures, {controls} negative controls; "
+        f"{figures} figures, {controls} negative controls; {long} rows in the long form, the others in the short form that "
+        "`make test` runs; "
         f"{f'**{len(broken)} broken or failed**' if broken else 'none broken'}, "
         f"{sum(row.sort == 'not run' for row in rows)} not run. Durations add up the cases of a row.\n\n"
     )
