@@ -86,7 +86,7 @@ def main():
 
 def named(name, system, version):
     """A system and its version."""
-    return f"{system.name} (psycopg {version})" if name == "raw" else f"{system.name} {version}"
+    return system.name if name == "raw" else f"{system.name} {version}"
 
 
 def told_of(part, sizes, rows, load):

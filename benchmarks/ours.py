@@ -272,7 +272,7 @@ def idle(server, seconds=10.0):
         )
         process = subprocess.Popen([sys.executable, "-c", code, url])
         try:
-            time.sleep(4.0)
+            time.sleep(12.0)  # until each of its loops has run once, and compiled what it sends
             watched = psutil.Process(process.pid)
             times, before = watched.cpu_times(), counters(url)[0]
             time.sleep(seconds)
