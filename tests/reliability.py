@@ -142,7 +142,7 @@ def _readme() -> str:
 
 
 def _title(number: int) -> str:
-    return f"#{number} {TITLES.get(number, '')}".strip()
+    return f"#{number} {TITLES.get(number, '')}".strip() if number else "Beside the plan"
 
 
 def _anchor(number: int) -> str:
