@@ -96,7 +96,7 @@ class Disk:
         for name in self._names.keys() | self._synced_names.keys():
             now, synced = self._names.get(name), self._synced_names.get(name)
             file = synced if fate == "dropped" or chance.random() < 0.5 else now
-            if file is not None:
+            if file is not None and name:  # a temporary file has none, and is gone with its process
                 left[name] = file.after_a_loss(fate, chance)
         return left
 

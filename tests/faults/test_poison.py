@@ -46,7 +46,7 @@ IN_A_THREAD = {how: IN_A_CHILD[how] for how in ("SystemExit", "KeyboardInterrupt
 DEADLY, STALLS = ("segfault", "exit"), ("holds it asleep",)
 """What takes down the process of a worker, and what stops all of its threads."""
 
-INNOCENT = 12
+INNOCENT = 14
 
 
 @pytest.fixture
