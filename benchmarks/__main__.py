@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import beside, ours, page
+from benchmarks.mapped import mapped
 from benchmarks.places import SETTINGS, ask, postgres
 from rowqueue.bench.options import Sizes
 from rowqueue.bench.report import machine
@@ -35,6 +36,8 @@ def alone(part, server, sizes, rows):
             return ours.idle(server)
         case "large":
             return ours.large(server, sizes, rows)
+        case "mapped":
+            return mapped(server, sizes)
         case _:
             return getattr(ours, part)(server, sizes)
 

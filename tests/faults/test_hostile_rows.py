@@ -28,10 +28,10 @@ HOSTILE = {
 }
 
 
-def spoil(rows: Raw, kind: str, column: str, value: str) -> bool:
-    """Write it into the row; False where the database itself refuses that."""
+def spoil(rows: Raw, key: int, column: str, value: str) -> bool:
+    """Write a value, as SQL, into the row; False where the database itself refuses that."""
     try:
-        rows.execute(f"UPDATE rowqueue_job SET {column} = '{value}' WHERE kind = '{kind}'")
+        rows.execute(f"UPDATE rowqueue_job SET {column} = {value} WHERE id = {key}")
     except Exception:  # noqa: BLE001 - each driver has its own
         return False
     return True
@@ -43,7 +43,7 @@ def written(store: Store, rows: Raw) -> int:
     for column, values in HOSTILE.items():
         for number, value in enumerate(values):
             job = store.enqueue(NewJob(kind=f"{column}-{number}", priority=1)).job
-            if spoil(rows, job.kind, column, value):
+            if spoil(rows, job.id, column, f"'{value}'"):
                 let_in += 1
             else:
                 store.cancel(job.id)
@@ -129,11 +129,8 @@ def foreign(store: Store, rows: Raw) -> Iterator[tuple[int, str]]:
     written = [(column.name, value) for column in columns for value in NO_NUMBERS + NO_MOMENTS]
     jobs = store.enqueue_many([NewJob(kind="k", max_attempts=1) for _ in written])
     for (column, value), made in zip(written, jobs, strict=True):
-        try:
-            rows.execute(f"UPDATE rowqueue_job SET {column} = {value} WHERE id = {made.job.id}")
-        except Exception:  # noqa: BLE001 - each driver has its own
-            continue
-        yield made.job.id, f"{column} = {value}"
+        if spoil(rows, made.job.id, column, value):
+            yield made.job.id, f"{column} = {value}"
 
 
 def unreadable(store: Store, let_in: dict[int, str]) -> list[str]:

@@ -89,9 +89,8 @@ def decode(text: str) -> Any:
 
 
 def _check(value: Any, what: str, depth: int) -> None:
+    """Refuse a value that is not plain, or what it holds; who calls has looked at plain ones, which are most."""
     kind = type(value)
-    if kind in _PLAIN:
-        return
     if kind is float:
         if not math.isfinite(value):
             raise InvalidArguments(f"{what} hold {value!r}, which JSON has no word for: pass None or text")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, overload
 
 from rowqueue.core import names, payload
@@ -26,7 +26,6 @@ _REST = tuple(name for name in GIVEN if name != "args")
 _OPTIONAL = tuple(name for name in GIVEN if name not in PLAIN)
 _USUAL = tuple(name for name in PLAIN if name != "args")
 _beside_arguments, _options = attrgetter(*_REST), attrgetter(*_OPTIONAL)
-_optional_of = itemgetter(*_OPTIONAL)
 _NO_OPTIONS = _options(NewJob(kind="any"))
 _UNUSED: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), "pending": False}
 _STATES = {state.value: state for state in State}
@@ -44,7 +43,7 @@ class _Prepared:
     @property
     def plain(self) -> dict[str, Any] | None:
         """What is bound where no option is used that most jobs do not use; None where one is."""
-        if any(_optional_of(self.rest)):
+        if _uses_options(self.job):
             return None
         return {name: self.rest[name] for name in _USUAL}
 
@@ -268,8 +267,11 @@ def _checked(job: NewJob, settings: StoreSettings) -> dict[str, Any]:
         "priority": names.whole(job.priority, "priority", 1, 4),
         "max_attempts": names.whole(attempts, "max_attempts", 1, 1_000_000),
     }
-    unused = _options(job) == _NO_OPTIONS
-    return checked | (_UNUSED if unused else _checked_options(job, settings.payload_limit))
+    return checked | (_checked_options(job, settings.payload_limit) if _uses_options(job) else _UNUSED)
+
+
+def _uses_options(job: NewJob) -> bool:
+    return bool(_options(job) != _NO_OPTIONS)
 
 
 def _checked_options(job: NewJob, limit: int) -> dict[str, Any]:

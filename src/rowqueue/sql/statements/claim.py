@@ -111,9 +111,8 @@ def _choose_lateral(parts: Parts, ready: Cols, conditions: list[Any]) -> ColumnE
         return sa.select(parts.dialect.skip_locked(picked, ready.table).lateral(name).c.place)
 
     both = sa.union_all(part("behind", place > after), part("before", place <= after))
-    slots: ColumnElement[int] = sa.literal_column(
-        "wanted.slots"
-    )  # of a union, SQLAlchemy leaves out the table
+    # Of a union, SQLAlchemy leaves out the table of a column.
+    slots: ColumnElement[int] = sa.literal_column("wanted.slots")
     lateral = both.limit(slots).lateral("picked")
     rows = (
         sa.select(lateral.c.place)
