@@ -9,9 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from rowqueue import App
-from rowqueue.core.errors import RowqueueError
+from rowqueue.core.errors import RowqueueError, StoreError
 from rowqueue.core.values import NewJob
 from rowqueue.operations import decode
+from rowqueue.sql.types import JsonText
+from rowqueue.store.drivers import sqlite
 from rowqueue.store.store import Store
 from rowqueue.worker import events
 from tests.support.stores import Raw, raw
@@ -114,7 +116,9 @@ NO_NUMBERS = [
     "X'00ff'",
     "1.5",
     "1e300",
+    "2147483647",
     "4611686018427387904",
+    "9223372036854775807",
     "-1",
 ]
 NO_MOMENTS = ["'0000-00-00'", "'0001-01-01'", "'9999-12-31'", "'99999-01-01'", "'0044-03-15 BC'"]
@@ -176,7 +180,7 @@ def test_a_table_that_is_not_strict_takes_it(sqlite_url: str, publish: Any) -> N
         (table,) = re.findall(r"CREATE TABLE rowqueue_job .*?;", ddl, re.DOTALL)
         rows.execute("DROP TABLE rowqueue_job")
         rows.execute(
-            re.sub(r", \n\tCONSTRAINT rowqueue_job_moments [^\n]*", "", table).replace(" STRICT", "")
+            re.sub(r", \n\tCONSTRAINT rowqueue_job_moments [^\n]*[^,\n]", "", table).replace(" STRICT", "")
         )
         bad = unreadable(store, dict(foreign(store, rows)))
     publish.control(
@@ -185,4 +189,65 @@ def test_a_table_that_is_not_strict_takes_it(sqlite_url: str, publish: Any) -> N
         f"unreadable: {len(bad)}, as {bad[0]}",
         value=len(bad),
         bound="unreadable >= 1",
+    )
+
+
+def not_utf8(store: Store, rows: Raw) -> list[str]:
+    """Write bytes that are no UTF-8 into each column of text, of a job of its own; the columns that took them."""
+    texts = (sa.String, JsonText)
+    columns = [column.name for column in store.jobs.c if isinstance(column.type, texts)]
+    jobs = store.enqueue_many([NewJob(kind="k", max_attempts=1) for _ in columns])
+    # Arguments are still JSON for SQLite: it does not look into its strings.
+    value = "CAST(X'7b2261223a22ff227d' AS TEXT)"
+    return [
+        column for column, made in zip(columns, jobs, strict=True) if spoil(rows, made.job.id, column, value)
+    ]
+
+
+def test_text_that_is_no_utf8_is_shown_and_blocks_nobody(sqlite_url: str, publish: Any) -> None:
+    """Other databases refuse such bytes themselves."""
+    app = App(sqlite_url)
+    app.init()
+
+    @app.job(kind="k")
+    def k(a: str = "") -> None: ...
+
+    with contextlib.closing(Store(sqlite_url)) as store, raw(sqlite_url) as rows:
+        let_in = not_utf8(store, rows)
+        innocent = k.enqueue()
+        shown = sum("\\xff" in repr(job) for job in store.list(limit=100).jobs)
+        running = drain(app)
+        (args,) = [job for job in store.list(limit=100).jobs if job.args == '{"a":"\\xff"}']
+        assert args.state == "discarded", "a function ran with arguments that nobody gave it"
+        assert running.row(innocent).state == "completed"
+        left = rows.count("state = 'running'")
+    app.close()
+    publish(
+        "#30",
+        "text that is no UTF-8, written into each such column",
+        f"{len(let_in)} let in by SQLite, {shown} shown; every other job was worked, left running: {left}",
+        value=left,
+        bound="left running = 0",
+        promise=8,
+    )
+
+
+def test_the_drivers_own_text_stops_at_it(
+    sqlite_url: str, publish: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A negative control."""
+    monkeypatch.setattr(sqlite, "readable", str)
+    with contextlib.closing(Store(sqlite_url)) as store, raw(sqlite_url) as rows:
+        store.init()
+        not_utf8(store, rows)
+        store.enqueue(NewJob(kind="good"))
+        with pytest.raises(StoreError, match="UTF-8"):
+            store.claim(100)
+        claimed = rows.count("state = 'running'")
+    publish.control(
+        "#30",
+        "text as the driver reads it",
+        f"{claimed} jobs claimed",
+        value=claimed,
+        bound="claimed = 0",
     )

@@ -12,6 +12,8 @@ NAME_LIMIT = 200
 TAGS_LIMIT = 50
 EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 """The moments that Python can show in every time zone."""
+MOST_COUNTED, MOST_LEASES = 10**9, 10**18
+"""What a job's counters may reach: far from what any life comes to, and from the end of their types."""
 
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
 

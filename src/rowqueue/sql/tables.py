@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
-from rowqueue.core.names import EARLIEST, LATEST
+from rowqueue.core.names import EARLIEST, LATEST, MOST_COUNTED, MOST_LEASES
 from rowqueue.core.states import FINAL, State
 from rowqueue.sql.terms import const
 from rowqueue.sql.types import BigKey, Instant, JsonText
@@ -22,6 +22,7 @@ _HOT = {
     "autovacuum_analyze_scale_factor": 0.05,
     "autovacuum_vacuum_cost_delay": 0,
 }
+_COUNTERS = ("attempt", "failures", "rescues", "snoozes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,12 @@ def _job(metadata: sa.MetaData, prefix: str) -> sa.Table:
         *(moment.between(const(EARLIEST, Instant), const(LATEST, Instant)) for moment in moments)
     )
     table.append_constraint(sa.CheckConstraint(readable, name=f"{prefix}job_moments"))
+    # At the end of its type, one more attempt of one row would be an error of the whole claim.
+    countable = sa.and_(
+        table.c.lease.between(const(0), const(MOST_LEASES, sa.BigInteger())),
+        *(table.c[name].between(const(0), const(MOST_COUNTED)) for name in _COUNTERS),
+    )
+    table.append_constraint(sa.CheckConstraint(countable, name=f"{prefix}job_counters"))
     _job_indexes(table, prefix)
     return table
 

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS rowqueue_job (
 	CONSTRAINT rowqueue_job_final CHECK ((finalized_at IS NOT NULL) = (state IN ('completed', 'cancelled', 'discarded', 'skipped'))),
 	CONSTRAINT rowqueue_job_args CHECK (json_valid(args) = 1),
 	CONSTRAINT rowqueue_job_moments CHECK (scheduled_at BETWEEN '0001-01-02 00:00:00' AND '9999-12-30 00:00:00' AND leased_until BETWEEN '0001-01-02 00:00:00' AND '9999-12-30 00:00:00' AND attempted_at BETWEEN '0001-01-02 00:00:00' AND '9999-12-30 00:00:00' AND created_at BETWEEN '0001-01-02 00:00:00' AND '9999-12-30 00:00:00' AND finalized_at BETWEEN '0001-01-02 00:00:00' AND '9999-12-30 00:00:00' AND cancel_requested_at BETWEEN '0001-01-02 00:00:00' AND '9999-12-30 00:00:00'),
+	CONSTRAINT rowqueue_job_counters CHECK (lease BETWEEN 0 AND 1000000000000000000 AND attempt BETWEEN 0 AND 1000000000 AND failures BETWEEN 0 AND 1000000000 AND rescues BETWEEN 0 AND 1000000000 AND snoozes BETWEEN 0 AND 1000000000),
 	INDEX rowqueue_job_claim (state, queue, priority, scheduled_at, id),
 	due_at DATETIME(6) GENERATED ALWAYS AS (CASE WHEN (state IN ('retryable', 'scheduled')) THEN scheduled_at END) STORED,
 	INDEX rowqueue_job_due (due_at, id),

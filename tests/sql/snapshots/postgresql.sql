@@ -32,7 +32,8 @@ CREATE TABLE rowqueue_job (
 	PRIMARY KEY (id),
 	CONSTRAINT rowqueue_job_state CHECK (state IN ('pending', 'scheduled', 'available', 'running', 'retryable', 'completed', 'cancelled', 'discarded', 'skipped')),
 	CONSTRAINT rowqueue_job_final CHECK ((finalized_at IS NOT NULL) = (state IN ('completed', 'cancelled', 'discarded', 'skipped'))),
-	CONSTRAINT rowqueue_job_moments CHECK (scheduled_at BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00' AND leased_until BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00' AND attempted_at BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00' AND created_at BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00' AND finalized_at BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00' AND cancel_requested_at BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00')
+	CONSTRAINT rowqueue_job_moments CHECK (scheduled_at BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00' AND leased_until BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00' AND attempted_at BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00' AND created_at BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00' AND finalized_at BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00' AND cancel_requested_at BETWEEN '0001-01-02 00:00:00+00:00' AND '9999-12-30 00:00:00+00:00'),
+	CONSTRAINT rowqueue_job_counters CHECK (lease BETWEEN 0 AND 1000000000000000000 AND attempt BETWEEN 0 AND 1000000000 AND failures BETWEEN 0 AND 1000000000 AND rescues BETWEEN 0 AND 1000000000 AND snoozes BETWEEN 0 AND 1000000000)
 )
  WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 
