@@ -45,8 +45,11 @@ class Found:
 
     @property
     def growth(self) -> float:
-        """Beyond what it had, or what every WAL reaches before SQLite copies it into the file for the first time."""
-        return (self.wal_end - max(self.wal_held, CHECKPOINT)) / MB
+        """Beyond what it had, or what every WAL reaches before SQLite copies it into the file for the first time (percent).
+
+        The crowd writes on while the held part is copied, which took seconds for 1.9 GB: 5.6 MB more by then.
+        """
+        return 100 * (self.wal_end - max(self.wal_held, CHECKPOINT)) / max(self.wal_held, 20 * MB)
 
 
 def crowd(tmp_path: Path, seconds: float, *, lets_go: bool = True) -> Found:
@@ -109,7 +112,7 @@ def test_a_crowd_on_one_file_never_sees_that_it_is_locked(tmp_path: Path, long: 
         "the WAL once the snapshot was given back",
         f"{found.wal_held / MB:.1f} MB when the reader let go, {found.wal_end / MB:.1f} MB at the end",
         value=found.growth,
-        bound="growth <= 2 MB",
+        bound="growth <= 10 %",
         on=ON,
     )
 
@@ -122,6 +125,6 @@ def test_a_reader_that_does_not_let_go_makes_the_wal_grow(tmp_path: Path, publis
         "the reader keeps its snapshot",
         f"{found.wal_held / MB:.1f} MB after half the time, {found.wal_end / MB:.1f} MB at the end",
         value=found.growth,
-        bound="growth > 2 MB",
+        bound="growth > 10 %",
         on=ON,
     )

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from rowqueue.core.states import Verb
 from rowqueue.core.values import NewJob
 from rowqueue.operations import operate
 from rowqueue.sql.dialects.json_table import GivenRows
+from rowqueue.store.database import Database
 from rowqueue.store.store import Store
 from tests.support.mariadb import connect
 from tests.support.private_mariadb import PrivateMariaDB, missing_program
@@ -300,3 +302,17 @@ def test_what_is_acknowledged_outlives_the_server(private_mariadb: PrivateMariaD
         job = store.get(key)
         assert job is not None
         assert (job.state, job.result) == ("completed", "done")
+
+
+def test_a_dead_peer_is_noticed_within_a_minute(mariadb_database: str) -> None:
+    """As on PostgreSQL, where libpq has words for it."""
+    raw_connection = Database(mariadb_database).connect()
+    with contextlib.closing(raw_connection):
+        connected = raw_connection._sock
+        options = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT]
+        found = [connected.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+        alive = connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    idle, interval, count, unacknowledged = found
+    assert alive
+    assert idle + interval * count < 60
+    assert unacknowledged < 60_000

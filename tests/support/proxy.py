@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that understands just enough of its protocol to break it at the worst moment (#12).
+"""A TCP proxy in front of a server that understands just enough of its protocol to break it at the worst moment (#12).
 
 A rule is asked for every batch that a client sends, with its SQL, and answers what to do to that connection:
 
@@ -6,6 +6,8 @@ A rule is asked for every batch that a client sends, with its SQL, and answers w
 - `after`: the server runs the batch, commits and replies; the reply is dropped and the connection cut;
 - `mute`: the server runs it; the reply and everything later is swallowed, and nobody hangs up;
 - `half_open`: the reply still arrives, then as with `mute`.
+
+MariaDB's end of a reply is not looked for: there only `before` and `mute` are known.
 """
 
 import contextlib
@@ -97,6 +99,28 @@ class _Link:
         self.hang_up()
 
 
+class _MariaDBLink(_Link):
+    """The same between a client of MariaDB's and its server: a statement is one packet."""
+
+    def _up(self) -> None:
+        client = self._sides[0]
+        with contextlib.suppress(OSError):
+            while True:
+                head = _exactly(client, 4)
+                body = _exactly(client, int.from_bytes(head[:3], "little"))
+                asks = head[3] == 0 and body[:1] == b"\x03"
+                self._send(head + body, body[1:].decode(errors="replace") if asks else "")
+        self.hang_up()
+
+    def _down(self) -> None:
+        client, server = self._sides
+        with contextlib.suppress(OSError):
+            while found := server.recv(65536):
+                if self._act is None:
+                    client.sendall(found)
+        self.hang_up()
+
+
 class Proxy:
     """Listens on a port of its own.
 
@@ -112,11 +136,12 @@ class Proxy:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self._server = (parts.hostname or "", parts.port or 5432)
+        self._link = _MariaDBLink if parts.scheme.startswith("mariadb") else _Link
+        self._server = (parts.hostname or "", parts.port or (3306 if self._link is _MariaDBLink else 5432))
         self._listener = socket.create_server(("127.0.0.1", 0))
         who = parts.netloc.rpartition("@")[0]
         place = f"{who}@127.0.0.1:{self._listener.getsockname()[1]}"
-        plain = "sslmode=disable&gssencmode=disable"
+        plain = parts.query if self._link is _MariaDBLink else "sslmode=disable&gssencmode=disable"
         self.url = urlunsplit(parts._replace(netloc=place, query=plain))
         self.rule: Rule = lambda _: None
         self.delay: Callable[[], float] = lambda: 0.0
@@ -156,7 +181,7 @@ class Proxy:
                     continue
                 for side in (client, server):
                     side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._links.append(_Link(self, client, server))
+                self._links.append(self._link(self, client, server))
 
     def close(self) -> None:
         """Cut all of them."""

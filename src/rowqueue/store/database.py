@@ -20,6 +20,7 @@ from rowqueue.sql.compiled import Statement
 from rowqueue.sql.dialects import Dialect, dialect_of
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.tables import Tables, tables
+from rowqueue.store.drivers import sockets
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -35,12 +36,12 @@ _DRIVERS = {
 _EXTRAS = {"postgresql": "postgres", "mariadb": "mariadb"}
 
 _DEAD_PEERS = {
-    "keepalives_idle": 30,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
+    "keepalives_idle": sockets.IDLE,
+    "keepalives_interval": sockets.INTERVAL,
+    "keepalives_count": sockets.COUNT,
+    "tcp_user_timeout": sockets.UNACKNOWLEDGED,
 }
-"""libpq's words for: a host that is gone without a farewell is noticed within a minute, and not after two hours."""
+"""libpq's words for ``sockets.notice_dead_peers``."""
 
 _CONNECT_TIMEOUT = 10
 """Seconds; without it a host that swallows packets holds up a connect for two minutes."""

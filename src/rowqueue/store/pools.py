@@ -37,7 +37,7 @@ class _Connections:
         statements: the store's statements for rowqueue's own driver.
         size: the most connections (PostgreSQL); of an async pool, for each event loop.
         whole: every writing operation is a transaction, because on mapped tables they take several statements.
-        silence: how long an operation waits for the server (seconds; PostgreSQL); then it hangs up. None waits for ever.
+        silence: how long an operation waits for a server (seconds); then it hangs up. None waits for ever.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class _Connections:
         self._whole = whole or not statements.dialect.has_returning
         self._size = size
         self._table = statements.layout.base.fullname
-        self._patience = silence if database.name == "postgresql" else None
+        self._patience = None if database.name == "sqlite" else silence
         self._reset()
 
     def _reset(self) -> None:

@@ -111,7 +111,7 @@ class Store(Management):
     ) -> Store:
         """A store over a database and settings that are there already, with connections of its own.
 
-        They hang up on a PostgreSQL server that did not answer for ``silence`` seconds.
+        They hang up on a server that did not answer for ``silence`` seconds.
         """
         store = cls.__new__(cls)
         store._begin(database, settings, pool_size, table, layout, silence)  # noqa: SLF001 - its own class

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import select
-import socket
 from contextlib import suppress
 from typing import Any, LiteralString
 
@@ -15,6 +13,7 @@ from rowqueue.core.errors import DatabaseUnavailable, StoreError
 from rowqueue.sql.compiled import Call, Rows
 from rowqueue.sql.statements.catalog import Statements
 from rowqueue.sql.types import NAMES_OF_UTC
+from rowqueue.store.drivers import sockets
 from rowqueue.store.drivers.faults import from_sqlstate
 
 _UTC = frozenset(name.encode() for name in NAMES_OF_UTC)
@@ -144,9 +143,10 @@ def _text(sql: str) -> LiteralString:
 
 
 def _hang_up(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
-    # Not by its close(): libpq is in use by whoever waits. The end of the stream is what a server that hung up sends.
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(raw.fileno())) as same:
-        same.shutdown(socket.SHUT_RDWR)
+    with suppress(
+        psycopg.Error
+    ):  # it is closed; not by its close(), because libpq is in use by whoever waits
+        sockets.hang_up(raw.fileno())
 
 
 def _is_utc(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:

@@ -12,6 +12,7 @@ from pymysql.constants import SERVER_STATUS
 from rowqueue.core.errors import ConfigurationError, StoreError
 from rowqueue.sql.compiled import Call, Rows
 from rowqueue.sql.statements.catalog import Statements
+from rowqueue.store.drivers import sockets
 from rowqueue.store.drivers.faults import MARIADB_SESSION, from_mysql
 
 OLDEST = (10, 6)
@@ -72,6 +73,11 @@ class PyMySQLConnection:
         poll.register(self.raw._sock.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)  # noqa: SLF001
         return not poll.poll(0)
 
+    def hang_up(self) -> None:
+        """From any thread: whoever waits for an answer here gets an error."""
+        if (connected := self.raw._sock) is not None:  # noqa: SLF001 - it has no word for that
+            sockets.hang_up(connected.fileno())
+
     def close(self) -> None:
         """Close it."""
         if self.raw.open:
@@ -97,6 +103,7 @@ def prepare(raw: pymysql.Connection[Any]) -> None:
             f"this server is {version}: rowqueue needs MariaDB 10.6 or newer, or SQLite or PostgreSQL (MySQL has no "
             "INSERT ... RETURNING)"
         )
+    sockets.notice_dead_peers(raw._sock)  # noqa: SLF001 - its own options have no keepalive
     raw.autocommit(True)
     for sql in MARIADB_SESSION:
         raw.query(sql)
