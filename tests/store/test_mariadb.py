@@ -27,6 +27,7 @@ from rowqueue.core.states import Verb
 from rowqueue.core.values import NewJob
 from rowqueue.operations import operate
 from rowqueue.sql.dialects.json_table import GivenRows
+from rowqueue.store import AsyncStore
 from rowqueue.store.database import Database
 from rowqueue.store.store import Store
 from tests.support.mariadb import connect
@@ -304,15 +305,23 @@ def test_what_is_acknowledged_outlives_the_server(private_mariadb: PrivateMariaD
         assert (job.state, job.result) == ("completed", "done")
 
 
-def test_a_dead_peer_is_noticed_within_a_minute(mariadb_database: str) -> None:
+def notices_dead_peers(connected: socket.socket) -> bool:
+    """Within a minute."""
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+    idle, interval, count, unacknowledged = (
+        connected.getsockopt(socket.IPPROTO_TCP, option) for option in options
+    )
+    alive = connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    return bool(alive) and idle + interval * count < 60 and unacknowledged < 60_000
+
+
+async def test_dead_peers_are_noticed(mariadb_tables: str) -> None:
     """As on PostgreSQL, where libpq has words for it."""
-    raw_connection = Database(mariadb_database).connect()
-    with contextlib.closing(raw_connection):
-        connected = raw_connection._sock
-        options = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT]
-        found = [connected.getsockopt(socket.IPPROTO_TCP, option) for option in options]
-        alive = connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    idle, interval, count, unacknowledged = found
-    assert alive
-    assert idle + interval * count < 60
-    assert unacknowledged < 60_000
+    with contextlib.closing(Database(mariadb_tables).connect()) as ours:
+        assert notices_dead_peers(ours._sock)
+    async with AsyncStore(mariadb_tables) as store:
+        await store.enqueue(NewJob(kind="k"))
+        async with store.claim_in_transaction() as held:
+            assert held is not None
+            own: Any = (await held.connection.get_raw_connection()).driver_connection
+            assert notices_dead_peers(own._writer.get_extra_info("socket"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rowqueue.core.finish import Finish
 from rowqueue.core.payload import PAYLOAD_LIMIT
@@ -152,6 +152,12 @@ class AsyncStore(AsyncManagement):
         await self._pool.close()
         if self._held is not None:
             await self._held.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     # enqueue, claim, extend
 

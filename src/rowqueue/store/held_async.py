@@ -22,6 +22,7 @@ from rowqueue.operations import finish
 from rowqueue.store import holding
 from rowqueue.store.database import Database
 from rowqueue.store.drivers.faults import MARIADB_SESSION as SESSION
+from rowqueue.store.drivers.sockets import notice_dead_peers
 from rowqueue.store.drivers.sqlalchemy import translate
 from rowqueue.store.drivers.sqlite import BUSY_TIMEOUT
 from rowqueue.store.held_transaction import TRIES, HeldClaim, HeldTransaction, Request, limit_of
@@ -251,6 +252,7 @@ def _mariadb(database: Database, keep: int) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(raw: Any, _record: Any) -> None:
+        notice_dead_peers(raw.driver_connection._writer.get_extra_info("socket"))  # noqa: SLF001 - it has no option for that
         cursor = raw.cursor()
         for sql in SESSION:
             cursor.execute(sql)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rowqueue.core.finish import Finish
 from rowqueue.core.payload import PAYLOAD_LIMIT
@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 class Store(Management):
     """A queue in a database: every method is one short transaction, and safe in any thread.
+
+    It may be the subject of ``with``, which closes it at the end.
 
     Args:
         database: a URL (``sqlite:///jobs.db``, ``postgresql://…``, ``mariadb://…``) or a SQLAlchemy Engine or AsyncEngine.
@@ -168,6 +170,12 @@ class Store(Management):
         self._pool.close()
         if self._held is not None:
             self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # enqueue, claim, extend
 
