@@ -106,14 +106,16 @@ def test_where_each_process_asks_its_own_clock_it_does(sqlite_url: str, tmp_path
     )
 
 
-def enqueue(url: str, count: int, longest: float = 2.0) -> None:
-    with contextlib.closing(Store(url)) as store:
+def enqueue(url: str, count: int, *, long: bool) -> None:
+    """A few of the jobs take longer than their lease in the long form: renewals have to keep it."""
+    some, seconds = (500, 2 * LEASE) if long else (50, 2.0)
+    with Store(url) as store:
         store.init()
         store.enqueue_many(
             [
                 NewJob(
                     kind="k",
-                    args={"number": number, "seconds": longest if number % 50 == 0 else 0.01},
+                    args={"number": number, "seconds": seconds if number % some == 0 else 0.01},
                     delay=1.0 if number % 10 == 0 else None,
                 )
                 for number in range(count)
@@ -148,7 +150,7 @@ def test_workers_with_jumping_clocks_start_nothing_twice(
     postgres_database: str, tmp_path: Path, long: bool, publish: Any
 ) -> None:
     jobs = 20_000 if long else 100
-    enqueue(postgres_database, jobs, 2 * LEASE if long else 2.0)
+    enqueue(postgres_database, jobs, long=long)
     clocks = [Clock(tmp_path / f"clock-{number}", HOUR * (number - 1)) for number in range(4)]
     chance = random.Random(SEED)
     jumps = 0
@@ -200,7 +202,7 @@ def test_a_database_whose_clock_steps_back_delays_and_does_not_repeat(
     clock = Clock(private_postgres.directory / "clock")
     faked(private_postgres, clock, "UTC")
     url = private_postgres.url
-    enqueue(url, 10_000 if long else 150, 2 * LEASE if long else 2.0)
+    enqueue(url, 10_000 if long else 150, long=long)
     rounds = 20 if long else 2
     right = Clock(tmp_path / "right")
     with hands(url, [right, right]):

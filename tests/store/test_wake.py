@@ -11,7 +11,7 @@ from rowqueue.core.finish import Finish
 from rowqueue.core.states import State, Verb
 from rowqueue.core.values import NewJob
 from rowqueue.operations.wake import look, say_idle
-from rowqueue.sql.statements.wake import channel_of, payload_of, read_payload
+from rowqueue.sql.statements.wake import channel_of, read_payload
 from rowqueue.sql.tables import tables
 from rowqueue.store.async_store import AsyncStore
 from rowqueue.store.store import Store
@@ -219,8 +219,8 @@ def test_a_store_in_a_schema_of_any_name_tells(new_postgres_database):
 
 
 def test_what_is_told_can_be_read_and_nothing_else_can():
-    assert read_payload(payload_of("available", "a b  c")) == (State.AVAILABLE, "a b  c")
-    assert read_payload(payload_of("scheduled", "x")) == (State.SCHEDULED, "x")
+    assert read_payload("available a b  c") == (State.AVAILABLE, "a b  c")
+    assert read_payload("scheduled x") == (State.SCHEDULED, "x")
     for strange in ("", "mail", "available ", "running mail", "nonsense mail"):
         assert read_payload(strange) is None
 

@@ -23,11 +23,6 @@ class Crew:
         for process in processes:
             self._line(process)
 
-    @property
-    def pids(self) -> list[int]:
-        """The processes' numbers."""
-        return [process.pid for process in self._processes]
-
     def go(self) -> None:
         """Begin."""
         for process in self._processes:

@@ -30,13 +30,8 @@ def channel_of(tables: Tables) -> str:
     return f"{tables.prefix}{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def payload_of(state: str, queue: str) -> str:
-    """What is told of a job: a state and a queue, as ``notify`` writes it."""
-    return f"{state} {queue}"
-
-
 def read_payload(payload: str) -> tuple[State, str] | None:
-    """State and queue of what was told; None for what we did not write."""
+    """State and queue of what ``notify`` told; None for what we did not write."""
     state, _, queue = payload.partition(" ")
     return (State(state), queue) if state in TELLING and queue else None
 
