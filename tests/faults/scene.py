@@ -64,7 +64,7 @@ class Producer(threading.Thread):
         super().__init__(name="producer", daemon=True)
         self._store = Store(url)
         self._jobs, self._batch = jobs, batch
-        self._pause, self._pad = pause, "x" * pad
+        self.pause, self._pad = pause, "x" * pad
         self._kinds = tuple(kinds)
         self.history: list[Event] = []
         self.answered = self.refused = 0
@@ -87,7 +87,7 @@ class Producer(threading.Thread):
             else:
                 self.history += [Event("enqueue", each) for each in batch]
                 self.answered += len(batch)
-                self.stopped.wait(self._pause)
+                self.stopped.wait(self.pause)
         self._store.close()
 
     def _job(self, number: int) -> NewJob:

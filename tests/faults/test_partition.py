@@ -26,10 +26,14 @@ def reachable(server: PrivatePostgres, through: Cable) -> str:
     return server.url.replace("@127.0.0.1:", f"@{through.address}:")
 
 
-def staffed(stage: Scene, through: Cable, url: str, **options: Any) -> Callable[[float], bool]:
-    """One worker at the end of the cable and one here, who takes over and is slow; whether the first claimed since."""
+def staffed(stage: Scene, through: Cable, url: str, cut: float, **options: Any) -> Callable[[float], bool]:
+    """One worker at the end of the cable and one here, who takes over and is still at it when the cable is mended.
+
+    Returns:
+        Whether the first claimed since a moment.
+    """
     (far,) = stage.hire(1, *through.inside, url=url, slow=1.0, slow_every=1, **options)
-    stage.hire(1, slow=5.0, slow_every=1, concurrency=60, listen=False, poll=1.0)
+    stage.hire(1, slow=cut + 2.0, slow_every=1, concurrency=60, listen=False, poll=1.0)
     stage.produce(10**9, pause=0.4, batch=2, kinds=["told"])
 
     def claimed_since(moment: float) -> bool:
@@ -55,16 +59,21 @@ def test_a_worker_that_was_cut_off_changes_nothing_that_is_not_its_own(
                 scene(server.url, tmp_path / "fenced", **options) as stage,
                 scene(server.url_of("control"), tmp_path / "unfenced", **options) as unfenced,
             ):
-                claimed = staffed(stage, through, url)
-                staffed(unfenced, through, url.removesuffix("postgres") + "control", without="fence")
+                claimed = staffed(stage, through, url, cut)
+                staffed(unfenced, through, url.removesuffix("postgres") + "control", cut, without="fence")
                 threading.Event().wait(1.0)  # so that slow jobs run there
+                for each in (stage, unfenced):
+                    assert each.producer is not None
+                    each.producer.pause = max(
+                        each.producer.pause, cut / 15
+                    )  # no more than the other has slots for
                 through.pull()
                 threading.Event().wait(cut)
                 through.plug()
                 healed = time.time()
                 wait_until(lambda: claimed(healed), "the far worker to claim again", 60)
                 back = time.time() - healed
-                verdict, control = (finished(each) for each in (stage, unfenced))
+                verdict, control = (finished(each, cut + 60) for each in (stage, unfenced))
     except PlaceUnavailable as problem:
         publish.cannot_run("#13", NAME, str(problem), promise=4)
     refused = verdict.report.stale_refused
@@ -93,10 +102,10 @@ def test_a_worker_that_was_cut_off_changes_nothing_that_is_not_its_own(
     assert control.report.stale_accepted, "the control did not fail"
 
 
-def finished(stage: Scene) -> Any:
+def finished(stage: Scene, seconds: float) -> Any:
     """Let it end, and judge."""
     assert stage.producer is not None
     stage.producer.stopped.set()
-    stage.drain()
+    stage.drain(seconds)
     stage.stop()
     return stage.judge()
