@@ -99,7 +99,7 @@ def _sqlite() -> str:
     if APSW:
         import apsw
 
-        return f"SQLite {apsw.sqlite_lib_version()} (apsw)"
+        return f"SQLite {apsw.sqlitelibversion()} (apsw)"
     return f"SQLite {sqlite3.sqlite_version}"
 
 
