@@ -251,7 +251,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if _is_left_out(item) or _is_of_another_run(item, config)]
     if config.option.long:
         for item in items:
-            item.add_marker(pytest.mark.timeout(LONG_TIMEOUT), append=False)
+            own = item.get_closest_marker("timeout")
+            if own is None or own.args != (0,):  # which says that it takes as long as it was asked to
+                item.add_marker(pytest.mark.timeout(LONG_TIMEOUT), append=False)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         gone = set(left_out)
