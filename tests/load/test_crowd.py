@@ -19,6 +19,8 @@ from tests.support.stores import Raw, kind_of, raw
 
 PROCESSES = 64
 JOBS = 20_000
+ROOM = {"postgres with room for 100": 24}
+"""How many workers must find room; the others wait for some, and nothing is lost meanwhile."""
 EACH = {"sqlite": 6, "postgresql": 4}
 """Of one worker at the most: connections, the one that listens among them; on SQLite the file is open once for reading and
 once for writing by each that asks: the loop, the renewal, the app."""
@@ -37,8 +39,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield server.url
 
 
+@pytest.fixture
+def enough(request: pytest.FixtureRequest) -> int:
+    """How many workers must be up at once."""
+    return ROOM.get(request.node.callspec.params["url"], PROCESSES)
+
+
 @pytest.mark.long
-def test_64_processes_lose_nothing_and_share_the_connections(url: str, tmp_path: Path, publish):
+def test_64_processes_lose_nothing_and_share_the_connections(url: str, enough: int, tmp_path: Path, publish):
     with contextlib.closing(Store(url)) as store:
         store.init()
         for _ in range(0, JOBS, 1000):
@@ -50,7 +58,7 @@ def test_64_processes_lose_nothing_and_share_the_connections(url: str, tmp_path:
         began = time.monotonic()
         pause = threading.Event()
         done = alive = 0
-        while (done < JOBS or alive < PROCESSES) and time.monotonic() - began < 900:
+        while (done < JOBS or alive < enough) and time.monotonic() - began < 900:
             done = rows.count("state = 'completed'")
             alive = rows.rows("SELECT count(*) AS n FROM rowqueue_worker")[0]["n"]
             most = max(most, _connections(rows, url, workers.pid))
@@ -63,9 +71,10 @@ def test_64_processes_lose_nothing_and_share_the_connections(url: str, tmp_path:
         again = rows.count("attempt > 1")
         unexplained = rows.count("attempt - rescues > 1")
         workers_used = len(rows.rows("SELECT DISTINCT attempted_by FROM rowqueue_job"))
-    assert (code, alive) == (0, PROCESSES), (tmp_path / "said.log").read_text()[-2000:]
+    assert code == 0, (tmp_path / "said.log").read_text()[-2000:]
+    assert enough <= alive <= PROCESSES
     figure = (
-        f"{PROCESSES} processes on {os.cpu_count()} cores, {JOBS:,} jobs by {workers_used} of them, all "
+        f"{PROCESSES} processes on {os.cpu_count()} cores, {JOBS:,} jobs by {workers_used} of them, {alive} "
         f"up and all done {took:.0f} s after the start: lost {left}, {again} ran again after their lease, {unexplained} without a cause; {most_memory / PROCESSES:.0f} MiB each"
     )
     publish(

@@ -165,6 +165,11 @@ class Store(Management):
         self._checked = True
         return version
 
+    def connect(self) -> None:
+        """Open a connection, unless there is one, and keep it: what the first operation would find out is known now."""
+        with self._pool.connection():
+            pass
+
     def close(self) -> None:
         """Close the connections; the store opens new ones when it is used again."""
         self._pool.close()

@@ -168,7 +168,11 @@ class Source:
         return cls(options, shared, job.stores, lambda _: job, table=job)
 
     async def check(self) -> None:
-        """Raise a SchemaError where a table is missing, too old or too new."""
+        """Raise a SchemaError where a table is missing, too old or too new.
+
+        It also takes the connection of the renewals: a full server must not refuse it once jobs run.
+        """
+        await asyncio.to_thread(self.renewal.connect)
         if self._ours:
             await self.store.check_schema()
         else:
