@@ -49,7 +49,7 @@ reliability: $(VENV)/.installed-dev ## run every reliability test in its long fo
 	@mkdir -p $(dir $(FIGURES)) && rm -f $(FIGURES)
 	@-$(RELIABILITY) -n 2 --dist worksteal --ignore=tests/load --ignore=tests/support
 	@-$(RELIABILITY) tests/load
-	@-$(VENV)/bin/python -m tests.reliability $(FIGURES) --add '#4' 'more seeds' -- $(MAKE) --no-print-directory simulate
+	@-$(VENV)/bin/python -m tests.reliability $(FIGURES) --add '#4' 'more seeds' -- $(MAKE) --no-print-directory simulate ARGS=
 	@$(VENV)/bin/python -m tests.reliability $(FIGURES)
 
 nightly: $(VENV)/.installed-dev ## the same with a million seeds, a million jobs and a soak of HOURS=1
