@@ -103,7 +103,8 @@ def prepare(raw: pymysql.Connection[Any]) -> None:
             f"this server is {version}: rowqueue needs MariaDB 10.6 or newer, or SQLite or PostgreSQL (MySQL has no "
             "INSERT ... RETURNING)"
         )
-    sockets.notice_dead_peers(raw._sock)  # noqa: SLF001 - its own options have no keepalive
+    own: Any = raw
+    sockets.notice_dead_peers(own._sock)  # noqa: SLF001 - its own options have no keepalive
     raw.autocommit(True)
     for sql in MARIADB_SESSION:
         raw.query(sql)
