@@ -89,7 +89,8 @@ def test_ctrl_c_in_the_middle_leaves_no_table_and_no_process(tmp_path: Path, dat
             children = parent.children()
         process.send_signal(signal.SIGINT)  # an impatient person does not cut the removal short
         rest = process.stdout.read()
-        assert process.wait() == 130, rest
+        # The second may come when all is removed and Python is on its way out; a shell calls both 130.
+        assert process.wait() in {130, -signal.SIGINT}, rest
     assert not [child for child in children if child.is_running()]
     assert left(database_url) == []
 
