@@ -143,9 +143,8 @@ def _text(sql: str) -> LiteralString:
 
 
 def _hang_up(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
-    with suppress(
-        psycopg.Error
-    ):  # it is closed; not by its close(), because libpq is in use by whoever waits
+    # Not by its close(): libpq is in use by whoever waits.
+    with suppress(psycopg.Error):  # one that is closed has no descriptor
         sockets.hang_up(raw.fileno())
 
 
