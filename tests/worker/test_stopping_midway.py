@@ -92,13 +92,15 @@ NOHUP = "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
 def in_a_terminal(url: str, before: str = "") -> tuple["subprocess.Popen[bytes]", int]:
     """The program with a terminal of its own, and the terminal's other end."""
     ours, theirs = pty.openpty()
+    # Unbuffered, or Python itself ends with 120: it cannot flush what the program printed to a terminal that is gone.
+    own = {"PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", TERMINAL + before + PROGRAM, url, "30"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        env=os.environ | own,
     )
     os.close(theirs)
     return process, ours
