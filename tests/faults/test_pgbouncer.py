@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from rowqueue.core.errors import StoreError
 from rowqueue.core.values import NewJob
 from rowqueue.store.store import Store
 from tests.faults.scene import scene
+from tests.support.inner import counted
 from tests.support.pgbouncer import ADDRESS, missing_program, pgbouncer, through
 from tests.support.session import ENVIRONMENT, ROOT
 
@@ -52,8 +52,7 @@ def suite(chosen: list[str], url: str, address: str) -> tuple[int, int]:
         check=False,
     )
     print(done.stdout[-6000:])
-    last = done.stdout.strip().rpartition("\n")[2]  # a figure's words may say "4 failed", too
-    counts = {word: int(count) for count, word in re.findall(r"(\d+) (passed|failed|error)", last)}
+    counts = counted(done.stdout)
     return counts.get("passed", 0), counts.get("failed", 0) + counts.get("error", 0)
 
 

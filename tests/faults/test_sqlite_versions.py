@@ -13,6 +13,7 @@ import pytest
 
 from rowqueue.core.errors import ConfigurationError
 from rowqueue.store.store import Store
+from tests.support.inner import counted
 from tests.support.session import ROOT
 
 OLDEST, NEWEST = "apsw==3.39.2.1", "apsw"
@@ -39,8 +40,7 @@ def test_the_verbs_on_other_versions_of_sqlite(requirement: str, tmp_path: Path,
     )
     (version,) = re.findall(r"^SQLite (\S+)", ran.stdout, re.MULTILINE) or [""]
     assert version, (ran.stdout + ran.stderr)[-3000:]
-    last = ran.stdout.strip().rpartition("\n")[2]
-    counts = {what: int(count) for count, what in re.findall(r"(\d+) (passed|failed|error)", last)}
+    counts = counted(ran.stdout)
     assert version != sqlite3.sqlite_version or requirement != NEWEST, "it ran on the same old SQLite"
     assert counts.get("passed", 0) > 300, ran.stdout[-3000:]
     publish(

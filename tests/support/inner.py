@@ -10,6 +10,12 @@ from pathlib import Path
 from tests.support.session import ROOT
 
 
+def counted(said: str) -> dict[str, int]:
+    """How many passed, failed and were in error, by pytest's last line: a figure's words may say "4 failed", too."""
+    last = said.strip().rpartition("\n")[2]
+    return {word: int(count) for count, word in re.findall(r"(\d+) (passed|failed|error)", last)}
+
+
 def run(
     tests: Iterable[str],
     *options: str,
@@ -51,6 +57,5 @@ def run(
         check=False,
     )
     assert done.returncode in {0, 1}, done.stdout[-2000:] + done.stderr[-2000:]
-    last = done.stdout.strip().splitlines()[-1]
-    counts = {word: int(count) for count, word in re.findall(r"(\d+) (passed|failed|error)", last)}
+    counts = counted(done.stdout)
     return counts.get("passed", 0), counts.get("failed", 0) + counts.get("error", 0)

@@ -63,10 +63,6 @@ class Renewal:
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def connect(self) -> None:
-        """Open the connection, and keep it for the first renewal; raises what the database says."""
-        self._store.connect()
-
     def start(self) -> None:
         """Start both threads."""
         for name, target in (("renew", self._renew), ("watch", self._watch)):

@@ -172,7 +172,7 @@ class Source:
 
         It also takes the connection of the renewals: a full server must not refuse it once jobs run.
         """
-        await asyncio.to_thread(self.renewal.connect)
+        await asyncio.to_thread(self._renewing.connect)
         if self._ours:
             await self.store.check_schema()
         else:
